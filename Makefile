@@ -1,0 +1,44 @@
+# The index of commands. `make demo` and `make test` work on a machine with Python 3.11+ and make alone.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check lint types bench serve clean
+
+help:                 ## List the commands
+	@grep -hE '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
+
+setup: $(BIN)/.installed  ## Build .venv with every package at its pinned version
+
+$(BIN)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade -c constraints.txt pip setuptools
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[service,training,client,dev]'
+	@touch $@
+
+demo: setup           ## Data, training, merge, service, evaluation over HTTP: ends with a score table and demo/report.html
+	$(BIN)/python examples/demo.py
+
+test: setup           ## Run the tests
+	$(BIN)/python -m pytest
+
+check: lint types     ## Everything a commit must pass
+	$(BIN)/python -m pytest -q
+
+lint: setup           ## Style, formatting and import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+types: setup          ## mypy, strict
+	$(BIN)/mypy
+
+bench: setup          ## Benchmarks; see docs/performance.md
+	$(BIN)/python benchmarks/serve.py
+
+serve: setup          ## Serve what the demo left in demo/policies
+	$(BIN)/lamo-serve --policies demo/policies
+
+clean:                ## Remove what the commands above made (not the policies)
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache build *.egg-info

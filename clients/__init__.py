@@ -1,0 +1,1 @@
+"""Clients of the service: for robots, simulators and batch evaluation. No torch here."""

@@ -1,0 +1,1 @@
+"""The LaMo policy as training, serving and clients all see it."""

@@ -1,0 +1,1 @@
+"""The policy-serving microservice: HTTP in front, Redis behind, one engine that owns the device."""
