@@ -121,7 +121,7 @@ class ServiceError(LamoError):
     def from_problem(cls, status: int, document: Mapping[str, object]) -> ServiceError:
         """The error that a problem document describes, as its own class.
 
-        An unknown `type` (a newer server, a proxy) falls back to the class of the status, then to ServiceError.
+        An unknown `type` (a newer server, a proxy) falls back to the class of the status.
         """
         kind = str(document.get("type", "")).rpartition(":")[2]
         error_class = _BY_KIND.get(kind) or _BY_STATUS.get(status) or _unknown_status(status)
