@@ -1,0 +1,125 @@
+"""Batch: windows and subtrajectories as tensors; the one place that knows padding, scaling and token order.
+
+A timestep is three tokens, in the order return-to-go, state, action; the action is read at the state's token,
+which by causality does not see it. Shorter rows are padded at the end, where a causal trunk sees nothing of it,
+so no attention mask is needed inside the network: padded equals unpadded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lamo.config import PolicyConfig
+from lamo.normalization import Normalization
+from lamo.window import EpisodeWindow
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What the network takes.
+
+    Attributes:
+        returns_to_go: [batch, timesteps, 1], divided by the return scale.
+        states: [batch, timesteps, observation_dim], normalised.
+        actions: [batch, timesteps, action_dim], raw.
+        timesteps: [batch, timesteps] int64, the timestep within the episode.
+        lengths: [batch] int64, real timesteps of each row.
+    """
+
+    returns_to_go: Tensor
+    states: Tensor
+    actions: Tensor
+    timesteps: Tensor
+    lengths: Tensor
+
+    @property
+    def attention_mask(self) -> Tensor:
+        """[batch, timesteps] bool, true at real timesteps: where the action loss counts."""
+        positions = torch.arange(self.timesteps.shape[1], device=self.lengths.device)
+        return positions < self.lengths[:, None]
+
+
+class Scaling:
+    """Turns raw numbers into what the network takes: returns by the return scale, observations to states."""
+
+    def __init__(
+        self,
+        config: PolicyConfig,
+        normalization: Normalization,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self.return_scale = config.return_scale
+        self.device = torch.device(device)
+        self.dtype = dtype
+        self.mean = torch.tensor(normalization.mean, dtype=torch.float32, device=device)
+        self.std = torch.tensor(normalization.std, dtype=torch.float32, device=device)
+
+    def batch(
+        self,
+        returns_to_go: NDArray[np.float64],  # [batch, timesteps], raw
+        observations: NDArray[np.float32],  # [batch, timesteps, observation_dim], raw
+        actions: NDArray[np.float32],  # [batch, timesteps, action_dim]
+        timesteps: NDArray[np.int64],  # [batch, timesteps]
+        lengths: NDArray[np.int64],  # [batch]
+    ) -> Batch:
+        """The tensors of padded rows, on the device. Arithmetic is float32 whatever the network computes in."""
+        scaled = torch.from_numpy((returns_to_go / self.return_scale).astype(np.float32))
+        states = (self._to_device(torch.from_numpy(observations)) - self.mean) / self.std
+        return Batch(
+            returns_to_go=self._to_device(scaled).unsqueeze(-1).to(self.dtype),
+            states=states.to(self.dtype),
+            actions=self._to_device(torch.from_numpy(actions)).to(self.dtype),
+            timesteps=self._to_device(torch.from_numpy(timesteps)),
+            lengths=self._to_device(torch.from_numpy(lengths)),
+        )
+
+    def collate(
+        self, windows: Sequence[EpisodeWindow], rows: int | None = None, timesteps: int | None = None
+    ) -> Batch:
+        """The tensors of live windows.
+
+        `rows` and `timesteps` fix the batch's shape (the last window fills the rows left over); without them it
+        is as small as the windows allow. The fixed shape is what makes an action independent of its neighbours.
+        """
+        longest = max(len(window.returns_to_go) for window in windows) if timesteps is None else timesteps
+        height = len(windows) if rows is None else rows
+        returns_to_go = np.zeros((height, longest), np.float64)
+        observations = np.zeros((height, longest, *windows[0].observations.shape[1:]), np.float32)
+        actions = np.zeros((height, longest, windows[0].actions.shape[1]), np.float32)
+        steps = np.zeros((height, longest), np.int64)
+        lengths = np.zeros(height, np.int64)
+        for row in range(height):
+            window = windows[min(row, len(windows) - 1)]
+            length = len(window.returns_to_go)
+            returns_to_go[row, :length] = window.returns_to_go
+            observations[row, :length] = window.observations
+            actions[row, :length] = window.actions
+            steps[row, :length] = np.arange(window.start, window.step + 1)
+            lengths[row] = length
+        return self.batch(returns_to_go, observations, actions, steps, lengths)
+
+    def _to_device(self, tensor: Tensor) -> Tensor:
+        return tensor.to(self.device, non_blocking=True)
+
+
+def interleave(
+    returns_to_go: Tensor,  # [batch, timesteps, n_embd]
+    states: Tensor,  # [batch, timesteps, n_embd]
+    actions: Tensor,  # [batch, timesteps, n_embd]
+) -> Tensor:  # [batch, 3 * timesteps, n_embd]
+    """Token order (R_0, s_0, a_0, R_1, s_1, a_1, ...)."""
+    return torch.stack((returns_to_go, states, actions), dim=2).flatten(1, 2)
+
+
+def state_tokens(
+    hidden: Tensor,  # [batch, 3 * timesteps, n_embd]
+) -> Tensor:  # [batch, timesteps, n_embd]
+    """The tokens at which actions are read."""
+    return hidden[:, 1::3]

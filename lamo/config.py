@@ -1,0 +1,196 @@
+"""PolicyConfig: everything about a policy that is not a weight or a statistic; saved with the weights."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+from lamo.errors import ConfigError
+
+FORMAT_VERSION = 1
+"""Version of `config.json`. Readers refuse a version they do not know."""
+
+Embedding = Literal["mlp", "linear"]
+TimestepOrder = Literal["after_norm", "before_norm"]
+Activation = Literal["gelu_new", "gelu", "gelu_pytorch_tanh", "relu", "silu", "tanh"]
+ObservationDtype = Literal["float32", "uint8"]
+
+
+@dataclass(frozen=True)
+class ObservationSpace:
+    """What the environment emits.
+
+    `dtype` uint8 is for images: the record keeps them as they are, but no model takes them yet.
+    """
+
+    shape: tuple[int, ...]
+    dtype: ObservationDtype = "float32"
+    names: tuple[str, ...] | None = None
+    units: tuple[str, ...] | None = None
+
+    @property
+    def size(self) -> int:
+        """Numbers in one observation."""
+        return math.prod(self.shape)
+
+
+@dataclass(frozen=True)
+class ActionSpace:
+    """What the environment takes; proposed actions are clipped to `low` and `high`, executed ones are not."""
+
+    shape: tuple[int, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    names: tuple[str, ...] | None = None
+    units: tuple[str, ...] | None = None
+
+    @property
+    def size(self) -> int:
+        """Numbers in one action."""
+        return math.prod(self.shape)
+
+
+@dataclass(frozen=True)
+class TrunkConfig:
+    """The shape of a GPT-2 trunk, in the words of `transformers`' GPT2Config."""
+
+    n_layer: int
+    n_head: int
+    n_embd: int
+    n_inner: int
+    activation_function: Activation = "gelu_new"
+    layer_norm_epsilon: float = 1e-5
+    scale_attn_weights: bool = True
+    scale_attn_by_inverse_layer_idx: bool = False
+
+    def __post_init__(self) -> None:
+        _at_least_one(self, "n_layer", "n_head", "n_embd", "n_inner")
+        if self.n_embd % self.n_head:
+            raise ConfigError(f"n_embd {self.n_embd} is not a multiple of n_head {self.n_head}")
+        if self.activation_function not in get_args(Activation):
+            known = ", ".join(get_args(Activation))
+            raise ConfigError(f"activation_function {self.activation_function!r} is not one of {known}")
+
+
+@dataclass(frozen=True)
+class PolicyConfig:
+    """A policy's sizes, spaces and constants.
+
+    Attributes:
+        task: the name the reference returns and the environment are looked up by.
+        observation, action: the spaces, with bounds, names and units where known.
+        trunk: the transformer's shape.
+        context_length: K, the most timesteps the policy sees; 3 K tokens.
+        hop: how far the window's start moves at a time; 1 is the paper's sliding window (`lamo.window`).
+        embedding: map from numbers to tokens, "mlp" or "linear"; the action head is of the same kind.
+        timestep_order: whether the timestep embedding is added "after_norm" (the paper's D4RL code) or
+            "before_norm" (its Atari code) of the embeddings' LayerNorm.
+        timestep_table_size: rows of the timestep embedding.
+        return_scale: divisor that brings returns near 1.
+        target_returns: the raw target returns the policy is meant to be asked for, best first.
+        max_timesteps: the longest episode the policy takes; at most `timestep_table_size`.
+        environment: the Gymnasium id the policy was trained for, `module:id` where it has to be imported.
+        step_seconds: how long one timestep lasts in the world, where known.
+    """
+
+    task: str
+    observation: ObservationSpace
+    action: ActionSpace
+    trunk: TrunkConfig
+    context_length: int
+    return_scale: float
+    target_returns: tuple[float, ...]
+    timestep_table_size: int
+    max_timesteps: int
+    hop: int = 1
+    embedding: Embedding = "mlp"
+    timestep_order: TimestepOrder = "after_norm"
+    environment: str | None = None
+    step_seconds: float | None = None
+    format_version: int = field(default=FORMAT_VERSION)
+
+    def __post_init__(self) -> None:
+        _at_least_one(self, "context_length", "timestep_table_size", "max_timesteps")
+        self._check_spaces()
+        if not 1 <= self.hop <= self.context_length:
+            raise ConfigError(f"hop {self.hop} is outside 1..{self.context_length}, the context length")
+        if self.max_timesteps > self.timestep_table_size:
+            raise ConfigError(
+                f"max_timesteps {self.max_timesteps} exceeds the timestep table of {self.timestep_table_size}"
+            )
+        if not (math.isfinite(self.return_scale) and self.return_scale > 0):
+            raise ConfigError(f"return_scale {self.return_scale} is not a positive number")
+        if not self.target_returns or not all(map(math.isfinite, self.target_returns)):
+            raise ConfigError(f"target_returns {self.target_returns} are not one or more finite numbers")
+        for name, kinds in (("embedding", Embedding), ("timestep_order", TimestepOrder)):
+            if getattr(self, name) not in get_args(kinds):
+                raise ConfigError(f"{name} {getattr(self, name)!r} is not one of {', '.join(get_args(kinds))}")
+
+    def _check_spaces(self) -> None:
+        if self.observation.dtype != "float32" or len(self.observation.shape) != 1:
+            raise ConfigError(
+                f"observations of shape {list(self.observation.shape)} and dtype {self.observation.dtype} "
+                "cannot be embedded; this version takes float32 vectors"
+            )
+        if len(self.action.shape) != 1:
+            raise ConfigError(f"actions of shape {list(self.action.shape)} are not vectors")
+        for space_name, space in (("observation", self.observation), ("action", self.action)):
+            for name in ("low", "high", "names", "units"):
+                values = getattr(space, name, None)
+                if values is not None and len(values) != space.size:
+                    raise ConfigError(
+                        f"{space_name}.{name} has {len(values)} entries for shape {list(space.shape)}"
+                    )
+        bounds = zip(self.action.low, self.action.high, strict=True)
+        if not all(low < high for low, high in bounds):
+            raise ConfigError("action.low is not below action.high in every dimension")
+
+    def to_json(self) -> dict[str, Any]:
+        """This config as JSON values; `from_json` is its inverse."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> PolicyConfig:
+        """The config a `config.json` describes.
+
+        Raises:
+            ConfigError: an unknown format version, an unknown or missing field, or a value out of range.
+        """
+        version = document.get("format_version")
+        if version != FORMAT_VERSION:
+            raise ConfigError(f"format_version is {version!r}, this version reads {FORMAT_VERSION}")
+        values = dict(document)
+        for name, kind in _SECTIONS.items():
+            if isinstance(values.get(name), Mapping):
+                values[name] = _build(kind, values[name], within=f"{name}.")
+        config: PolicyConfig = _build(cls, values)
+        return config
+
+
+_SECTIONS = {"observation": ObservationSpace, "action": ActionSpace, "trunk": TrunkConfig}
+
+
+def _build(kind: type[Any], values: Mapping[str, Any], within: str = "") -> Any:
+    """An instance of the dataclass `kind`, refusing by name what it does not have or must have."""
+    fields = {item.name: item for item in dataclasses.fields(kind)}
+    for name in values:
+        if name not in fields:
+            raise ConfigError(f"unknown field {within}{name}")
+    for name, item in fields.items():
+        if item.default is dataclasses.MISSING and name not in values:
+            raise ConfigError(f"field {within}{name} is missing")
+    frozen = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    try:
+        return kind(**frozen)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"a field of {within or 'the config'} has the wrong type: {error}") from error
+
+
+def _at_least_one(config: object, *names: str) -> None:
+    for name in names:
+        value = getattr(config, name)
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise ConfigError(f"{name} is {value!r}, not a whole number of at least 1")

@@ -1,0 +1,240 @@
+"""Trunk: GPT-2's transformer blocks, with q, k and v as maps of their own so that LoRA adapts each separately.
+
+It holds what trajectory tokens pass through: the blocks and the last LayerNorm. The word and position
+embeddings of the language model it came from stay outside (`PretrainedTrunk`): trajectory tokens get no position
+embedding, as in the reference, and a served policy needs neither.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lamo.config import Activation, TrunkConfig
+from lamo.errors import ConfigError, LanguageModelError
+
+if TYPE_CHECKING:
+    from transformers import GPT2Config
+
+ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
+    "gelu_new": lambda x: functional.gelu(x, approximate="tanh"),
+    "gelu": functional.gelu,
+    "gelu_pytorch_tanh": lambda x: functional.gelu(x, approximate="tanh"),
+    "relu": functional.relu,
+    "silu": functional.silu,
+    "tanh": torch.tanh,
+}
+
+
+class Attention(nn.Module):
+    """Causal self-attention of one block."""
+
+    def __init__(self, config: TrunkConfig, layer: int, dropout: float) -> None:
+        super().__init__()
+        self.n_head = config.n_head
+        self.dropout = dropout
+        self.scale = (config.n_embd // config.n_head) ** -0.5 if config.scale_attn_weights else 1.0
+        if config.scale_attn_by_inverse_layer_idx:
+            self.scale /= layer + 1
+        self.q = nn.Linear(config.n_embd, config.n_embd)
+        self.k = nn.Linear(config.n_embd, config.n_embd)
+        self.v = nn.Linear(config.n_embd, config.n_embd)
+        self.proj = nn.Linear(config.n_embd, config.n_embd)
+
+    def forward(
+        self,
+        hidden: Tensor,  # [batch, tokens, n_embd]
+    ) -> Tensor:  # [batch, tokens, n_embd]
+        """Each token attends to itself and those before it."""
+        heads = (map_(hidden).unflatten(-1, (self.n_head, -1)).transpose(1, 2) for map_ in (self.q, self.k, self.v))
+        query, key, value = heads  # [batch, n_head, tokens, head_dim]
+        attended = functional.scaled_dot_product_attention(
+            query,
+            key,
+            value,
+            dropout_p=self.dropout if self.training else 0.0,
+            is_causal=True,
+            scale=self.scale,
+        )
+        merged: Tensor = self.proj(attended.transpose(1, 2).flatten(2))
+        return merged
+
+
+class Block(nn.Module):
+    """One pre-LayerNorm GPT-2 block."""
+
+    def __init__(self, config: TrunkConfig, layer: int, dropout: float) -> None:
+        super().__init__()
+        self.ln_1 = nn.LayerNorm(config.n_embd, eps=config.layer_norm_epsilon)
+        self.attention = Attention(config, layer, dropout)
+        self.ln_2 = nn.LayerNorm(config.n_embd, eps=config.layer_norm_epsilon)
+        self.fc = nn.Linear(config.n_embd, config.n_inner)
+        self.proj = nn.Linear(config.n_inner, config.n_embd)
+        self.activation = ACTIVATIONS[config.activation_function]
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self,
+        hidden: Tensor,  # [batch, tokens, n_embd]
+    ) -> Tensor:  # [batch, tokens, n_embd]
+        """Attention, then the two-layer map, each added to what came in."""
+        hidden = hidden + self.dropout(self.attention(self.ln_1(hidden)))
+        mapped: Tensor = self.dropout(self.proj(self.activation(self.fc(self.ln_2(hidden)))))
+        return hidden + mapped
+
+
+class Trunk(nn.Module):
+    """GPT-2's blocks and last LayerNorm.
+
+    `dropout` is GPT-2's (after the embeddings, on attention weights and on both residual branches); it acts in
+    training mode only and is no part of a served policy.
+    """
+
+    def __init__(self, config: TrunkConfig, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.config = config
+        self.dropout = nn.Dropout(dropout)
+        self.blocks = nn.ModuleList(Block(config, layer, dropout) for layer in range(config.n_layer))
+        self.ln_f = nn.LayerNorm(config.n_embd, eps=config.layer_norm_epsilon)
+
+    def forward(
+        self,
+        tokens: Tensor,  # [batch, tokens, n_embd]
+    ) -> Tensor:  # [batch, tokens, n_embd]
+        """Every token sees itself and those before it. Padding belongs at the end, where nothing sees it."""
+        hidden = self.dropout(tokens)
+        for block in self.blocks:
+            hidden = block(hidden)
+        last: Tensor = self.ln_f(hidden)
+        return last
+
+
+@dataclass(frozen=True)
+class PretrainedTrunk:
+    """A trunk and the embeddings of the language model it came from.
+
+    Attributes:
+        trunk: the blocks.
+        wte: word embedding, [vocab_size, n_embd]; tied to the language head.
+        wpe: position embedding, [n_positions, n_embd].
+    """
+
+    trunk: Trunk
+    wte: Tensor
+    wpe: Tensor
+
+    @classmethod
+    def load(cls, name: str, *, dropout: float = 0.0) -> PretrainedTrunk:
+        """The trunk of any GPT-2 checkpoint `transformers` loads.
+
+        Args:
+            name: a model on the hub ("gpt2") or a local folder.
+            dropout: as in `Trunk`.
+
+        Raises:
+            LanguageModelError: there is no such model, it is no GPT-2, or it uses what this trunk does not honour.
+        """
+        from transformers import AutoConfig, GPT2Model  # noqa: PLC0415 - a served policy never loads it
+
+        if name.startswith((".", "/", "~")) and not Path(name).expanduser().is_dir():
+            raise LanguageModelError(f"language model folder {name!r} does not exist")
+        try:
+            config = AutoConfig.from_pretrained(name)
+        except (OSError, ValueError, KeyError) as error:
+            raise LanguageModelError(f"language model {name!r} cannot be read: {_first_line(error)}") from error
+        trunk_config = trunk_config_of(config, name)
+        try:
+            loaded: Any = GPT2Model.from_pretrained(name, dtype=torch.float32, output_loading_info=True)
+        except (OSError, ValueError, RuntimeError) as error:
+            raise LanguageModelError(f"weights of {name!r} cannot be read: {_first_line(error)}") from error
+        model, report = loaded
+        if missing := sorted(report["missing_keys"]):
+            raise LanguageModelError(f"weights of {name!r} lack {len(missing)} tensors, the first is {missing[0]}")
+        return cls._of(model.state_dict(), trunk_config, dropout)
+
+    @classmethod
+    def random(
+        cls, config: TrunkConfig, *, vocab_size: int, n_positions: int, dropout: float = 0.0
+    ) -> PretrainedTrunk:
+        """A trunk with GPT-2's random initialisation, the control for "does pretraining help".
+
+        Draws from torch's global generator, as every module's initialisation does.
+        """
+        from transformers import GPT2Config, GPT2Model  # noqa: PLC0415
+
+        layout = GPT2Config(
+            vocab_size=vocab_size,
+            n_positions=n_positions,
+            n_layer=config.n_layer,
+            n_head=config.n_head,
+            n_embd=config.n_embd,
+            n_inner=config.n_inner,
+        )
+        return cls._of(GPT2Model(layout).state_dict(), config, dropout)
+
+    @classmethod
+    def _of(cls, tensors: dict[str, Tensor], config: TrunkConfig, dropout: float) -> PretrainedTrunk:
+        trunk = Trunk(config, dropout)
+        trunk.load_state_dict(from_gpt2(tensors, config))
+        return cls(trunk, tensors["wte.weight"].clone(), tensors["wpe.weight"].clone())
+
+
+def trunk_config_of(config: GPT2Config, name: str) -> TrunkConfig:
+    """The trunk's shape for a `transformers` config; what the trunk does not honour is refused by name."""
+    model_type = getattr(config, "model_type", None)
+    if model_type != "gpt2":
+        raise LanguageModelError(f"language model {name!r} is a {model_type!r}, not a 'gpt2'")
+    for option in ("add_cross_attention", "reorder_and_upcast_attn"):
+        if getattr(config, option, False):
+            raise LanguageModelError(f"language model {name!r} sets {option}, which this trunk does not honour")
+    if config.activation_function not in get_args(Activation):
+        known = ", ".join(get_args(Activation))
+        raise LanguageModelError(
+            f"language model {name!r} uses activation {config.activation_function!r}; this trunk knows {known}"
+        )
+    try:
+        return TrunkConfig(
+            n_layer=config.n_layer,
+            n_head=config.n_head,
+            n_embd=config.n_embd,
+            n_inner=config.n_inner or 4 * config.n_embd,
+            activation_function=cast(Activation, config.activation_function),
+            layer_norm_epsilon=config.layer_norm_epsilon,
+            scale_attn_weights=config.scale_attn_weights,
+            scale_attn_by_inverse_layer_idx=config.scale_attn_by_inverse_layer_idx,
+        )
+    except ConfigError as error:
+        raise LanguageModelError(f"language model {name!r}: {error}") from error
+
+
+def from_gpt2(tensors: dict[str, Tensor], config: TrunkConfig) -> dict[str, Tensor]:
+    """The trunk's state dict from a `GPT2Model`'s, whose Conv1D weights are [in, out] and whose q, k, v are one."""
+    state = {f"ln_f.{kind}": tensors[f"ln_f.{kind}"] for kind in ("weight", "bias")}
+    for layer in range(config.n_layer):
+        theirs, ours = f"h.{layer}", f"blocks.{layer}"
+        weights = tensors[f"{theirs}.attn.c_attn.weight"].T.chunk(3)
+        biases = tensors[f"{theirs}.attn.c_attn.bias"].chunk(3)
+        for part, weight, bias in zip("qkv", weights, biases, strict=True):
+            state[f"{ours}.attention.{part}.weight"] = weight
+            state[f"{ours}.attention.{part}.bias"] = bias
+        for their_map, our_map in (
+            ("attn.c_proj", "attention.proj"),
+            ("mlp.c_fc", "fc"),
+            ("mlp.c_proj", "proj"),
+        ):
+            state[f"{ours}.{our_map}.weight"] = tensors[f"{theirs}.{their_map}.weight"].T
+            state[f"{ours}.{our_map}.bias"] = tensors[f"{theirs}.{their_map}.bias"]
+        for norm in ("ln_1", "ln_2"):
+            for kind in ("weight", "bias"):
+                state[f"{ours}.{norm}.{kind}"] = tensors[f"{theirs}.{norm}.{kind}"]
+    return {name: tensor.contiguous() for name, tensor in state.items()}
+
+
+def _first_line(error: BaseException) -> Any:
+    return str(error).strip().partition("\n")[0]

@@ -1,0 +1,192 @@
+"""Wire: request and answer types of the HTTP API, shared by server and clients.
+
+Requests refuse unknown fields by name and convert nothing ("3" is no step). Answers ignore unknown fields, so
+that an older client understands a newer server. Vectors are lists of numbers; whether they are finite and have
+the policy's shape is checked by the service, which knows the policy.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+API_VERSION = "1"
+
+EPISODE_ID_PATTERN = r"^[A-Za-z0-9._~-]{1,128}$"
+
+MIN_TTL_SECONDS, MAX_TTL_SECONDS, DEFAULT_TTL_SECONDS = 10, 604_800, 3600
+MAX_LABELS, MAX_LABEL_LENGTH = 16, 256
+MAX_STEP = 2**31 - 1
+
+Vector = list[float]
+Step = Annotated[int, Field(ge=0, le=MAX_STEP)]
+Label = Annotated[str, Field(max_length=MAX_LABEL_LENGTH)]
+
+
+class Request(BaseModel):
+    """A message to the service."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Answer(BaseModel):
+    """A message from the service."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class StartRequest(Request):
+    """Start an episode. Everything may be left out where one policy is served."""
+
+    policy: str | None = Field(None, description='"name" or "name@revision"; may be left out if one is served')
+    target_return: float | None = Field(None, description="raw; the policy's first target return if left out")
+    ttl_seconds: int = Field(DEFAULT_TTL_SECONDS, ge=MIN_TTL_SECONDS, le=MAX_TTL_SECONDS)
+    labels: dict[Label, Label] = Field(default_factory=dict, max_length=MAX_LABELS)
+
+
+class ActRequest(Request):
+    """One step of an episode. The step is the idempotency key: the same request again is harmless."""
+
+    observation: Vector = Field(description="raw, in the policy's observation shape")
+    step: Step | None = Field(None, description="from 0; the next one is meant if left out")
+    reward: float | None = Field(None, description="what the action of step - 1 earned; none at step 0")
+    executed_action: Vector | None = Field(
+        None, description="the action really executed at step - 1, if not the proposed one; none at step 0"
+    )
+    deadline_ms: float | None = Field(
+        None, gt=0, description="from receipt; 504 if inference has not started by then"
+    )
+    observed_at: int | None = Field(None, ge=0, le=2**63 - 1, description="Unix time in ns; stored, not compared")
+
+
+class EndRequest(Request):
+    """End an episode with the step that would come next."""
+
+    step: Step | None = Field(None, description="the step that would come next; that one is meant if left out")
+    reward: float | None = Field(None, description="what the last action earned")
+    observation: Vector | None = Field(None, description="what the environment showed at the end")
+    executed_action: Vector | None = Field(None, description="the last action executed, if not the proposed one")
+    terminated: bool = False
+    truncated: bool = False
+    success: bool | None = None
+
+    @model_validator(mode="after")
+    def _one_ending(self) -> EndRequest:
+        if self.terminated and self.truncated:
+            raise ValueError("an episode is either terminated or truncated, not both")
+        return self
+
+
+class EpisodeState(Answer):
+    """Where an episode stands."""
+
+    episode_id: str
+    policy: str
+    revision: str
+    hop: int
+    dtype: str
+    target_return: float
+    return_to_go: float
+    episode_return: float
+    committed_step: int
+    expected_step: int
+    labels: dict[str, str]
+    expires_at: float
+    ended: bool
+
+
+class Timing(Answer):
+    """Where the time of one act went, in milliseconds; a replayed act has no inference of its own."""
+
+    queue_ms: float
+    recall_ms: float
+    infer_ms: float
+    commit_ms: float
+    total_ms: float
+    batch_size: int
+
+
+class ActAnswer(Answer):
+    """The next action."""
+
+    episode_id: str
+    step: int
+    action: Vector
+    return_to_go: float
+    policy: str
+    revision: str
+    committed_step: int
+    replayed: bool
+    clipped: list[int] = Field(description="indices of the action held at a bound")
+    observation_zscore: float = Field(
+        description="largest deviation from the training data, in standard deviations"
+    )
+    timing: Timing
+
+
+class EpisodeSummary(Answer):
+    """What an ended episode came to."""
+
+    episode_id: str
+    length: int
+    episode_return: float
+    target_return: float
+    terminated: bool
+    truncated: bool
+    success: bool | None
+
+
+class ObservationInfo(Answer):
+    """What a policy takes."""
+
+    shape: list[int]
+    dtype: str
+    names: list[str] | None = None
+    units: list[str] | None = None
+    mean: Vector
+    std: Vector
+
+
+class ActionInfo(Answer):
+    """What a policy answers."""
+
+    shape: list[int]
+    dtype: Literal["float32"] = "float32"
+    low: Vector
+    high: Vector
+    names: list[str] | None = None
+    units: list[str] | None = None
+
+
+class PolicyInfo(Answer):
+    """A served policy."""
+
+    name: str
+    revision: str
+    task: str
+    observation: ObservationInfo
+    action: ActionInfo
+    context_length: int
+    hop: int
+    dtype: str
+    return_scale: float
+    target_returns: list[float]
+    max_timesteps: int
+    environment: str | None = None
+    step_seconds: float | None = None
+
+
+class PolicyList(Answer):
+    """All served policies."""
+
+    api_version: str
+    server_version: str
+    policies: list[PolicyInfo]
+
+
+class Health(Answer):
+    """What a probe says."""
+
+    status: str
+    detail: str | None = None
