@@ -31,8 +31,8 @@ def test_a_good_quality_scores_like_the_papers_controller() -> None:
 
 def test_qualities_spread_from_hopeless_to_excellent_around_the_papers_mean() -> None:
     returns = record_episodes(episode_seeds(seed=0, episodes=150)).episode_returns
-    # 500 episodes give 35.9; the mean of 150 has a standard error of 2.2.
-    assert returns.mean() == pytest.approx(36, abs=5)
+    # 2000 episodes give 35.8; the mean of 150 has a standard error of 2.2.
+    assert returns.mean() == pytest.approx(36, abs=4)
     assert np.quantile(returns, 0.1) < 5
     assert np.quantile(returns, 0.9) > 65
 

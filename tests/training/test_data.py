@@ -79,6 +79,7 @@ def test_inspect_prints_the_facts_of_the_file(made: Path, capsys: pytest.Capture
     facts = {name: value.strip() for name, value in rows.items()}
     assert facts["sha256"] == trajectories.sha256
     assert (facts["episodes"], facts["steps"], facts["ends"]) == ("6", "600", "0 terminated, 6 truncated")
+    assert facts["[task]"] == "reacher2d"
     assert facts["mean return"].startswith(f"{mean:.2f} ")
     assert facts["mean normalized score"] == f"{mean:.2f} (reacher2d)"
     assert facts["observations"].startswith("shape [12], from ")

@@ -5,7 +5,6 @@ import pytest
 from lamo.errors import ConfigError
 from training.tasks import TASKS, get_task
 
-
 PAPER = {
     "reacher2d": ("training.reacher2d:Reacher2d-v0", 5, (76, 40), 10, 100, "mlp"),
     "hopper": ("Hopper-v4", 20, (3600, 2600, 2200, 1800), 1000, 1000, "linear"),
