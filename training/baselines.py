@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
+from lamo.errors import SimulatorError
 from lamo.rollout import Ending, EpisodePlan, Turn, play
 from lamo.window import Actions
 from training.environments import make_environment
@@ -27,9 +29,7 @@ class RandomAgent:
 
     def act(self, turns: Sequence[Turn]) -> Sequence[Actions]:
         """One random action per turn."""
-        return [
-            self._generators[turn.episode].uniform(self.low, self.high).astype(np.float32) for turn in turns
-        ]
+        return [self._generators[turn.episode].uniform(self.low, self.high).astype(np.float32) for turn in turns]
 
     def end(self, endings: Sequence[Ending]) -> None:
         """Forget the generators."""
@@ -39,10 +39,12 @@ class RandomAgent:
 
 def random_returns(task: Task, seeds: Sequence[int]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Returns and lengths [episodes] of the random policy on the episodes of these environment seeds."""
-    space = make_environment(task).action_space
+    space = make_environment(task.environment).action_space
+    if not isinstance(space, gymnasium.spaces.Box):
+        raise SimulatorError(f"environment {task.environment!r} takes {space}, not vectors within bounds")
     results = play(
         RandomAgent(space.low, space.high),
-        lambda: make_environment(task),
+        lambda: make_environment(task.environment),
         [EpisodePlan(target_return=0.0, seed=seed) for seed in seeds],
         parallel=1,
         max_timesteps=task.max_episode_length,

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from lamo.errors import ConfigError
 from lamo.evaluation import Score, read_scores, read_traces
-from lamo.rollout import EpisodeResult
+from lamo.rollout import EpisodePlan, Trace
 from lamo.scores import REFERENCE_RETURNS, normalized_score
 from training import data, figures
 from training.baselines import random_returns
@@ -122,7 +122,9 @@ def _best(arms: Sequence[Arm]) -> Arm:
 
 def _policy_arms(scores: Sequence[Score]) -> list[Arm]:
     targets = dict.fromkeys(score.target_return for score in scores)
-    return [_arm("LaMo", target, [score for score in scores if score.target_return == target]) for target in targets]
+    return [
+        _arm("LaMo", target, [score for score in scores if score.target_return == target]) for target in targets
+    ]
 
 
 def _arm(name: str, target: float, scores: Sequence[Score]) -> Arm:
@@ -211,17 +213,15 @@ def _columns(path: Path, names: Iterable[str] | None = None) -> dict[str, NDArra
     return {name: table[name] for name in table.dtype.names or ()}
 
 
-def _episode(results: Sequence[EpisodeResult], arms: Sequence[Arm]) -> dict[str, str] | None:
+def _episode(traces: Sequence[tuple[EpisodePlan, Trace]], arms: Sequence[Arm]) -> dict[str, str]:
     """The episode of median return at the best target: neither the luckiest nor the worst."""
     best = _best(arms)
-    candidates = [result for result in results if result.plan.target_return == best.target_return]
-    chosen = sorted(candidates, key=lambda result: result.episode_return)[len(candidates) // 2]
-    if chosen.trace is None:
-        return None
+    candidates = [(plan, trace) for plan, trace in traces if plan.target_return == best.target_return]
+    plan, trace = sorted(candidates, key=lambda candidate: candidate[1].rewards.sum())[len(candidates) // 2]
     return {
-        "svg": figures.reacher_episode(chosen.trace.observations, chosen.trace.rewards),
+        "svg": figures.reacher_episode(trace.observations, trace.rewards),
         "caption": f"The episode of median return at target {best.target_return:g}: "
-        f"seed {chosen.plan.seed}, return {chosen.episode_return:g}.",
+        f"seed {plan.seed}, return {trace.rewards.sum():g}.",
     }
 
 
