@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,7 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Write the page and say where it is."""
     write(RunFolder(options.run), options.evaluation, options.out)
-    print(f"report: {options.out}")
+    sys.stdout.write(f"report: {options.out}\n")
 
 
 def write(folder: RunFolder, evaluation: Path, out: Path) -> None:
@@ -103,7 +104,7 @@ def write(folder: RunFolder, evaluation: Path, out: Path) -> None:
 
 
 def verdict(arms: Sequence[Arm]) -> Verdict:
-    """Compare the best target's mean with the behavior policy's, in units of the behavior policy's standard error."""
+    """Whether the best target's mean is within the behavior policy's standard error of its mean, or better."""
     best = _best(arms)
     behavior = next(arm for arm in arms if arm.name == BEHAVIOR)
     reached = best.mean >= behavior.mean - behavior.standard_error
