@@ -180,7 +180,9 @@ class _Pretraining:
                 bar.set_postfix(loss=f"{float(loss):.3f}", done=f"{progress:.1%}")
             if time.monotonic() - saved > 60 * self._config.save_minutes:
                 held_out = self._save(untrained, started).texts[0]
-                tqdm.write(f"update {self._updates}: held-out loss {held_out.trained:.3f} nats per token, saved")
+                tqdm.write(
+                    f"update {self._updates}: held-out loss {held_out.trained:.3f} nats per token, saved"
+                )
                 saved = time.monotonic()
 
     def _progress(self, started: float) -> float:

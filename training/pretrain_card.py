@@ -114,7 +114,8 @@ def _loss_table(texts: Sequence[TextLoss]) -> str:
         "|---|---|---|---|---|",
     ]
     rows += [
-        f"| {text.name} | {text.tokens:,} | {text.untrained:.3f} | {text.trained:.3f} | {text.bits_per_byte:.3f} |"
+        f"| {text.name} | {text.tokens:,} | {text.untrained:.3f} | {text.trained:.3f} "
+        f"| {text.bits_per_byte:.3f} |"
         for text in texts
     ]
     return "\n".join(rows)

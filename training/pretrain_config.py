@@ -103,7 +103,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--learning-rate", type=float, default=4e-3, help="peak of the schedule (default %(default)s)")
     add("--warm-up", type=int, default=100, help="updates until the peak (default %(default)s)")
     add("--weight-decay", type=float, default=0.1, help="on matrices only (default %(default)s)")
-    add("--held-out-share", type=float, default=0.02, help="share of documents held out (default %(default)s)")
+    add(
+        "--held-out-share", type=float, default=0.02, help="share of documents held out (default %(default)s)"
+    )
     add(
         "--also-evaluate",
         nargs="+",

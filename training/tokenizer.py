@@ -56,7 +56,9 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(name)
     except (OSError, ValueError, KeyError) as error:
-        raise LanguageModelError(f"language model {name} has no tokenizer that can be loaded: {error}") from error
+        raise LanguageModelError(
+            f"language model {name} has no tokenizer that can be loaded: {error}"
+        ) from error
     return tokenizer
 
 
