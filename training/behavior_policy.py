@@ -33,7 +33,7 @@ class Quality:
     @classmethod
     def draw(cls, generator: np.random.Generator) -> Quality:
         """A quality between hopeless and excellent; over many episodes the mean return is near 36 of 100."""
-        stiffness = math.exp(generator.uniform(math.log(2.0), math.log(15.0)))
+        stiffness = math.exp(generator.uniform(math.log(2.25), math.log(15.0)))
         damping_ratio = generator.uniform(0.15, 0.3)
         noise = generator.uniform(0.0, 1.0)
         aim_x, aim_y = generator.normal(0.0, 0.02, size=2)

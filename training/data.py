@@ -119,7 +119,7 @@ def convert(
 
 
 def inspection(trajectories: Trajectories, task: str | None) -> str:
-    """What a data set holds, as a table of one fact per line; `task` adds the mean normalized score."""
+    """What a data set holds, one fact per line; what the file says about itself is in [brackets]."""
     returns = trajectories.episode_returns
     observations = np.concatenate([trajectory.observations for trajectory in trajectories])
     actions = np.concatenate([trajectory.actions for trajectory in trajectories])
@@ -127,7 +127,6 @@ def inspection(trajectories: Trajectories, task: str | None) -> str:
     rows = {
         "file": trajectories.source,
         "sha256": trajectories.sha256,
-        **trajectories.attributes,
         "episodes": str(len(trajectories)),
         "ends": f"{terminated} terminated, {len(trajectories) - terminated} truncated",
         "steps": str(len(observations)),
@@ -137,6 +136,7 @@ def inspection(trajectories: Trajectories, task: str | None) -> str:
         "observations": _extent(observations),
         "actions": _extent(actions),
     }
+    rows |= {f"[{name}]": value for name, value in trajectories.attributes.items()}
     if task is not None:
         rows["mean normalized score"] = f"{normalized_score(task, float(returns.mean())):.2f} ({task})"
     width = max(len(name) for name in rows)

@@ -23,7 +23,8 @@ def read(path: Path) -> Trajectories:
     if not path.is_file():
         raise DatasetError(f"there is no data file {path}")
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        # numpy leaves a file open when it opened it itself and the archive is broken.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {key: archive[key] if key in flat.KEYS else np.empty(0) for key in archive.files}
     except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
         raise DatasetError(f"{path} cannot be read as a NumPy archive: {error}") from error

@@ -57,8 +57,8 @@ MODEL_XML = """
 
 # sin q | cos q | 0.15 * velocity | fingertip | target | fingertip - target. The arm is 1.05 long. Two torques
 # of 1 against damping 1 lose energy above |velocity| = sqrt(2); the inertia matrix's eigenvalues have a ratio
-# below 100, so no joint passes sqrt(2 * 100) = 14 rad/s: 3 holds for the third pair.
-_OBSERVATION_BOUND = np.repeat(np.array([1.0, 1.0, 3.0, 1.1, 1.0, 2.1], dtype=np.float32), 2)
+# of at most 27, so no joint passes sqrt(2 * 27) = 7.4 rad/s: 1.5 holds for the third pair.
+_OBSERVATION_BOUND = np.repeat(np.array([1.0, 1.0, 1.5, 1.1, 1.0, 2.1], dtype=np.float32), 2)
 
 
 class Reacher2d(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
