@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import platform
 import shlex
 from collections.abc import Sequence
@@ -11,31 +10,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from training.corpus import CorpusIdentity
+from training.held_out import TextLoss
 from training.pretrain_config import PretrainConfig
-
-
-@dataclass(frozen=True)
-class TextLoss:
-    """How well a text is predicted, before and after pretraining.
-
-    Attributes:
-        name: of the text.
-        tokens: how many of its tokens were scored.
-        bytes_per_token: of the whole text.
-        untrained: mean cross-entropy of the random initial weights, nats per token.
-        trained: the same of the trained weights.
-    """
-
-    name: str
-    tokens: int
-    bytes_per_token: float
-    untrained: float
-    trained: float
-
-    @property
-    def bits_per_byte(self) -> float:
-        """The trained loss in the one unit that compares models with different tokenizers."""
-        return self.trained / math.log(2) / self.bytes_per_token
 
 
 @dataclass(frozen=True)
