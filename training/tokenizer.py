@@ -48,6 +48,9 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     Raises:
         LanguageModelError: there is no tokenizer under that name.
     """
+    folder = Path(name)
+    if folder.is_dir() and not [*folder.glob("*tokenizer.json"), *folder.glob("vocab.json")]:
+        raise LanguageModelError(f"language model {name} has no tokenizer: no *tokenizer.json, no vocab.json")
     try:
         return _load(name)
     except Exception as error:  # tokenizers raises nothing more precise
