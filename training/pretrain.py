@@ -186,6 +186,7 @@ class _Pretraining:
 
 
 def _refuse_early(config: PretrainConfig) -> None:
+    text_files([*config.text, *config.also_evaluate])
     if config.device.startswith("cuda") and not torch.cuda.is_available():
         raise ConfigError(f"device is {config.device}, torch finds no such device here")
     try:

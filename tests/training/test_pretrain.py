@@ -156,6 +156,13 @@ def test_a_missing_text_is_named(tmp_path: Path):
         pretrain(tiny(tmp_path / "nowhere.txt", tmp_path / "out"))
 
 
+def test_a_missing_text_to_evaluate_on_is_named_before_anything_is_written(text: Path, tmp_path: Path):
+    config = replace(tiny(text, tmp_path / "out"), also_evaluate=(tmp_path / "nowhere.txt",))
+    with pytest.raises(DatasetError, match=r"text file .*nowhere\.txt does not exist"):
+        pretrain(config)
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_text_too_short_to_hold_anything_out_is_refused(tmp_path: Path):
     (tmp_path / "short.txt").write_text("a few words, no more than that")
     with pytest.raises(
