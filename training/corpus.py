@@ -7,7 +7,7 @@ import hashlib
 import importlib
 import lzma
 import platform
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,10 +117,10 @@ def load_corpus(paths: Sequence[Path], tokenizer: PreTrainedTokenizerBase) -> Co
     if paths:
         files = text_files(paths)
         return Corpus(tuple(file.name for file in files), tokenize(read_documents(files), tokenizer))
-    return Corpus((python_topics_name(),), tokenize(iter(python_topics()), tokenizer))
+    return Corpus((python_topics_name(),), tokenize(python_topics(), tokenizer))
 
 
-def tokenize(documents: Iterator[str], tokenizer: PreTrainedTokenizerBase) -> NDArray[np.int32]:
+def tokenize(documents: Iterable[str], tokenizer: PreTrainedTokenizerBase) -> NDArray[np.int32]:
     """All documents in turn, int32 [tokens], each followed by the end-of-text token if there is one.
 
     Document by document, because an encoding takes many times the memory of its tokens.

@@ -7,7 +7,6 @@ import math
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
@@ -15,12 +14,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional
 from tqdm import tqdm
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerBase
 from transformers.utils.logging import disable_progress_bar
 
-from lamo.errors import DatasetError, InputError
+from lamo.errors import ConfigError, InputError
 from training.corpus import (
     Corpus,
     LanguageBatches,
@@ -30,12 +28,17 @@ from training.corpus import (
     text_files,
     tokenize,
 )
-from training.pretrain_card import PretrainResult, TextLoss, write_card
+from training.held_out import (
+    HeldOutText,
+    TextLoss,
+    held_out_text,
+    mean_loss,
+    next_token_loss,
+    split_documents,
+)
+from training.pretrain_card import PretrainResult, write_card
 from training.pretrain_config import PretrainConfig, add_arguments, config_from
 from training.tokenizer import train_tokenizer
-
-EVALUATION_BLOCKS = 256
-"""At most so many blocks of a text are scored, evenly spread: enough for two digits of the loss."""
 
 
 def pretrain(config: PretrainConfig) -> PretrainResult:
@@ -44,20 +47,14 @@ def pretrain(config: PretrainConfig) -> PretrainResult:
     An interruption (Ctrl-C) ends training early: what has been learned until then is saved and reported.
 
     Raises:
-        ConfigError: the vocabulary is too small.
+        ConfigError: the vocabulary is too small, the folder cannot be made, the device is not there, or the
+            learning rate is so high that the loss overflows.
         DatasetError: a text is missing, unreadable or shorter than one block.
     """
+    _refuse_early(config)
     if config.threads is not None:
         torch.set_num_threads(config.threads)
-    names, documents = _read(config.text)
-    kept, held_out = split_documents(documents, config.held_out_share, np.random.default_rng(config.seed))
-    tokenizer = train_tokenizer(kept, vocab_size=config.vocab_size, context=config.context)
-    corpus = Corpus(names, tokenize(iter(kept), tokenizer))
-    texts = [_EvaluationText.read("held-out documents", held_out, tokenizer, config.context)]
-    for path in config.also_evaluate:
-        also = list(read_documents(text_files([path])))
-        texts.append(_EvaluationText.read(path.name, also, tokenizer, config.context))
-    return _Pretraining(config, build_model(config, tokenizer), tokenizer, corpus, texts).run()
+    return _prepare(config).run()
 
 
 def build_model(config: PretrainConfig, tokenizer: PreTrainedTokenizerBase) -> GPT2LMHeadModel:
@@ -76,26 +73,8 @@ def build_model(config: PretrainConfig, tokenizer: PreTrainedTokenizerBase) -> G
         model = GPT2LMHeadModel(architecture)
     # Evaluation mode throughout: a model this small that sees its text about once needs no dropout, while
     # the saved config keeps GPT-2's 0.1 for whoever fine-tunes.
-    model.eval()
+    model.eval()  # type: ignore[no-untyped-call]
     return model
-
-
-def split_documents(
-    documents: Sequence[str], held_out_share: float, generator: np.random.Generator
-) -> tuple[list[str], list[str]]:
-    """Documents to train on and documents held out; of a lone document its end.
-
-    Whole documents, because passages of one novel share its names and its style.
-    """
-    if len(documents) == 1:
-        cut = round(len(documents[0]) * (1 - held_out_share))
-        return [documents[0][:cut]], [documents[0][cut:]]
-    count = min(max(1, round(held_out_share * len(documents))), len(documents) - 1)
-    held_out = set(generator.permutation(len(documents))[:count].tolist())
-    return (
-        [text for index, text in enumerate(documents) if index not in held_out],
-        [text for index, text in enumerate(documents) if index in held_out],
-    )
 
 
 def learning_rate_at(config: PretrainConfig, update: int, progress: float) -> float:
@@ -104,31 +83,10 @@ def learning_rate_at(config: PretrainConfig, update: int, progress: float) -> fl
     return config.learning_rate * warmth * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
 
-@torch.no_grad()
-def mean_loss(model: GPT2LMHeadModel, blocks: NDArray[np.int32]) -> float:  # blocks [count, length]
-    """Mean next-token cross-entropy over all blocks, in nats per token."""
-    parts = np.array_split(blocks, math.ceil(len(blocks) / 16))
-    losses = [float(_loss(model, part)) * len(part) for part in parts]
-    return sum(losses) / len(blocks)
-
-
-@dataclass(frozen=True)
-class _EvaluationText:
-    name: str
-    blocks: NDArray[np.int32]  # [count, context]
-    bytes_per_token: float
-
-    @classmethod
-    def read(
-        cls, name: str, documents: Sequence[str], tokenizer: PreTrainedTokenizerBase, context: int
-    ) -> _EvaluationText:
-        token_ids = tokenize(iter(documents), tokenizer)
-        count = len(token_ids) // context
-        if count == 0:
-            raise DatasetError(f"{name}: {len(token_ids)} tokens to evaluate on, one block takes {context}")
-        chosen = np.unique(np.linspace(0, count - 1, min(count, EVALUATION_BLOCKS)).astype(int))
-        size = sum(len(text.encode()) for text in documents)
-        return cls(name, token_ids[: count * context].reshape(count, context)[chosen], size / len(token_ids))
+def use_fused_gelu(model: GPT2LMHeadModel) -> None:
+    """Replaces the activation by torch's one-kernel form of the same function, much faster on a CPU."""
+    for block in model.transformer.h:
+        block.mlp.act = nn.GELU(approximate="tanh")  # type: ignore[union-attr]
 
 
 class _Pretraining:
@@ -140,7 +98,7 @@ class _Pretraining:
         model: GPT2LMHeadModel,
         tokenizer: PreTrainedTokenizerBase,
         corpus: Corpus,
-        texts: Sequence[_EvaluationText],
+        texts: Sequence[HeldOutText],
     ) -> None:
         self._config = config
         self._model = model
@@ -151,7 +109,7 @@ class _Pretraining:
 
     def run(self) -> PretrainResult:
         """Trains until the schedule ends or the user interrupts; whatever stands then is saved."""
-        self._model.to(self._config.device)
+        self._model.to(torch.device(self._config.device))  # type: ignore[arg-type]
         use_fused_gelu(self._model)
         untrained = self._losses()
         started = time.monotonic()
@@ -163,29 +121,40 @@ class _Pretraining:
         return self._save(untrained, started)
 
     def _train(self, untrained: Sequence[float], started: float, bar: tqdm[NoReturn]) -> None:
-        sampler = LanguageBatches(
+        config = self._config
+        optimizer = _optimizer(self._model, config.weight_decay)
+        batches = LanguageBatches(
             self._corpus.token_ids,
-            batch_size=self._config.batch_size,
-            length=self._config.context,
-            generator=np.random.default_rng([self._config.seed, 1]),
+            batch_size=config.batch_size,
+            length=config.context,
+            generator=np.random.default_rng([config.seed, 1]),
         )
-        optimizer = _optimizer(self._model, self._config.weight_decay)
         saved = started
         while (progress := self._progress(started)) < 1:
-            rate = learning_rate_at(self._config, self._updates, progress)
-            loss = _update(self._model, optimizer, sampler.draw(), rate)
+            rate = learning_rate_at(config, self._updates, progress)
+            loss = _update(self._model, optimizer, batches.draw(), rate)
             self._updates += 1
             bar.update()
             if self._updates % 10 == 0:
-                bar.set_postfix(loss=f"{float(loss):.3f}", done=f"{progress:.1%}")
-            if time.monotonic() - saved > 60 * self._config.save_minutes:
-                held_out = self._save(untrained, started).texts[0]
+                bar.set_postfix(loss=f"{self._finite(loss):.3f}", done=f"{progress:.1%}")
+            if time.monotonic() - saved > 60 * config.save_minutes:
+                held_out = self._save(untrained, started).texts[0].trained
                 tqdm.write(
-                    f"update {self._updates}: held-out loss {held_out.trained:.3f} nats per token, saved"
+                    f"saved after {self._updates} updates, held-out loss {held_out:.3f} nats per token"
                 )
                 saved = time.monotonic()
 
+    def _finite(self, loss: Tensor) -> float:
+        value = float(loss)
+        if not math.isfinite(value):
+            raise ConfigError(
+                f"the loss is {value} after {self._updates} updates: "
+                f"learning_rate {self._config.learning_rate} is too high"
+            )
+        return value
+
     def _progress(self, started: float) -> float:
+        """Share of the schedule that is done; of two ends, the nearer counts."""
         config = self._config
         seconds = time.monotonic() - started
         by_updates = 0.0 if config.updates is None else self._updates / config.updates
@@ -210,17 +179,32 @@ class _Pretraining:
             seconds=time.monotonic() - started,
             finished=self._progress(started) >= 1,
         )
-        config.out.mkdir(parents=True, exist_ok=True)
         self._model.save_pretrained(config.out)
         self._tokenizer.save_pretrained(config.out)
         write_card(result, config)
         return result
 
 
-def use_fused_gelu(model: GPT2LMHeadModel) -> None:
-    """Replaces the activation by torch's one-kernel form of the same function, much faster on a CPU."""
-    for block in model.transformer.h:
-        block.mlp.act = nn.GELU(approximate="tanh")
+def _refuse_early(config: PretrainConfig) -> None:
+    text_files([*config.text, *config.also_evaluate])
+    if config.device.startswith("cuda") and not torch.cuda.is_available():
+        raise ConfigError(f"device is {config.device}, torch finds no such device here")
+    try:
+        config.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"folder {config.out} cannot be made: {error}") from error
+
+
+def _prepare(config: PretrainConfig) -> _Pretraining:
+    names, documents = _read(config.text)
+    kept, held_out = split_documents(documents, config.held_out_share, np.random.default_rng(config.seed))
+    tokenizer = train_tokenizer(kept, vocab_size=config.vocab_size, context=config.context)
+    corpus = Corpus(names, tokenize(kept, tokenizer))
+    texts = [held_out_text("held-out documents", held_out, tokenizer, config.context)]
+    for path in config.also_evaluate:
+        also = list(read_documents(text_files([path])))
+        texts.append(held_out_text(path.name, also, tokenizer, config.context))
+    return _Pretraining(config, build_model(config, tokenizer), tokenizer, corpus, texts)
 
 
 def _read(paths: Sequence[Path]) -> tuple[tuple[str, ...], list[str]]:
@@ -238,11 +222,14 @@ def _optimizer(model: nn.Module, weight_decay: float) -> torch.optim.Optimizer:
 
 
 def _update(
-    model: GPT2LMHeadModel, optimizer: torch.optim.Optimizer, batch: NDArray[np.int64], learning_rate: float
+    model: GPT2LMHeadModel,
+    optimizer: torch.optim.Optimizer,
+    batch: NDArray[np.int64],  # [batch, length]
+    learning_rate: float,
 ) -> Tensor:
     for group in optimizer.param_groups:
         group["lr"] = learning_rate
-    loss = _loss(model, batch)
+    loss = next_token_loss(model, batch)
     optimizer.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
     nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -250,15 +237,9 @@ def _update(
     return loss.detach()
 
 
-def _loss(model: GPT2LMHeadModel, blocks: NDArray[np.integer]) -> Tensor:  # blocks [batch, length]
-    token_ids = torch.from_numpy(blocks.astype(np.int64)).to(model.device)
-    logits = model(input_ids=token_ids, use_cache=False).logits  # [batch, length, vocabulary]
-    return functional.cross_entropy(logits[:, :-1].flatten(0, 1), token_ids[:, 1:].flatten())
-
-
 def run(arguments: argparse.Namespace) -> PretrainResult:
     """Pretrains as parsed options say."""
-    disable_progress_bar()  # the one of save_pretrained, in the middle of ours
+    disable_progress_bar()  # type: ignore[no-untyped-call]  # save_pretrained's, in the middle of ours
     return pretrain(config_from(arguments))
 
 
@@ -269,7 +250,8 @@ def main() -> None:
     try:
         result = run(parser.parse_args())
     except InputError as error:
-        sys.exit(f"lamo-train pretrain: {error}")
+        sys.stderr.write(f"lamo-train pretrain: {error}\n")
+        sys.exit(2)
     sys.stdout.write((result.out / "README.md").read_text(encoding="utf-8"))
 
 

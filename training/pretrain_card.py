@@ -2,40 +2,17 @@
 
 from __future__ import annotations
 
-import math
 import platform
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from importlib.metadata import PackageNotFoundError, version
+from importlib import metadata
 from pathlib import Path
 
 from training.corpus import CorpusIdentity
+from training.held_out import TextLoss
 from training.pretrain_config import PretrainConfig
-
-
-@dataclass(frozen=True)
-class TextLoss:
-    """How well a text is predicted, before and after pretraining.
-
-    Attributes:
-        name: of the text.
-        tokens: how many of its tokens were scored.
-        bytes_per_token: of the whole text.
-        untrained: mean cross-entropy of the random initial weights, nats per token.
-        trained: the same of the trained weights.
-    """
-
-    name: str
-    tokens: int
-    bytes_per_token: float
-    untrained: float
-    trained: float
-
-    @property
-    def bits_per_byte(self) -> float:
-        """The trained loss in the one unit that compares models with different tokenizers."""
-        return self.trained / math.log(2) / self.bytes_per_token
+from training.version import code_version
 
 
 @dataclass(frozen=True)
@@ -86,7 +63,7 @@ def card(result: PretrainResult, config: PretrainConfig) -> str:
         "## How it is trained",
         f"{result.updates:,} updates in {result.seconds / 60:.1f} minutes, {result.tokens_seen:,} tokens "
         f"({passes:.2f} passes), {'to the end of' if result.finished else 'stopped before the end of'} the "
-        f"learning-rate schedule.\nOn {_machine(config)}; seed {config.seed}; {_code_version()}.",
+        f"learning-rate schedule.\nOn {_machine(config)}; seed {config.seed}; {_versions()}.",
         f"```\n{command(config)}\n```",
     ]
     return "\n\n".join(sections) + "\n"
@@ -122,17 +99,12 @@ def _loss_table(texts: Sequence[TextLoss]) -> str:
 
 
 def _machine(config: PretrainConfig) -> str:
-    threads = "torch's choice of threads" if config.threads is None else f"{config.threads} thread(s)"
+    threads = "threads as torch chose" if config.threads is None else f"threads: {config.threads}"
     return f"{config.device} ({platform.machine()}, {threads}), Python {platform.python_version()}"
 
 
-def _code_version() -> str:
-    names = ("lamo-serving", "torch", "transformers", "tokenizers")
-    return ", ".join(f"{name} {_version(name)}" for name in names)
-
-
-def _version(distribution: str) -> str:
-    try:
-        return version(distribution)
-    except PackageNotFoundError:
-        return "(not installed)"
+def _versions() -> str:
+    libraries = ", ".join(
+        f"{name} {metadata.version(name)}" for name in ("torch", "transformers", "tokenizers")
+    )
+    return f"lamo-serving {code_version()}, {libraries}"

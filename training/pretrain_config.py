@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from lamo.errors import ConfigError
 
@@ -45,7 +46,7 @@ class PretrainConfig:
     context: int = 256
     updates: int | None = None
     minutes: float | None = None
-    batch_size: int = 16
+    batch_size: int = 8
     learning_rate: float = 3e-3
     warm_up: int = 100
     weight_decay: float = 0.1
@@ -80,33 +81,42 @@ class PretrainConfig:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds one option per field of `PretrainConfig`."""
-    add = parser.add_argument
-    add(
+    """Adds one option per field of `PretrainConfig`, with its default."""
+    _add_files(parser)
+    for option, kind, text in (
+        ("layers", int, "transformer blocks"),
+        ("width", int, "size of the residual stream"),
+        ("heads", int, "attention heads"),
+        ("vocab-size", int, "tokens of the byte-level BPE"),
+        ("context", int, "tokens the model sees"),
+        ("updates", int, "stop after this many updates; with a seed, repeatable to the bit on a CPU"),
+        ("minutes", float, "stop after this much time, if that comes first"),
+        ("batch-size", int, "blocks of context per update"),
+        ("learning-rate", float, "peak of the schedule"),
+        ("warm-up", int, "updates until the peak"),
+        ("weight-decay", float, "on matrices only"),
+        ("held-out-share", float, "share of the documents held out"),
+        ("save-minutes", float, "time between saves"),
+        ("seed", int, "of the weights, the split and the order of blocks"),
+        ("threads", int, "CPU threads"),
+        ("device", str, "where to train: cpu or cuda"),
+    ):
+        default = getattr(PretrainConfig, option.replace("-", "_"))
+        parser.add_argument(f"--{option}", type=kind, default=default, help=f"{text} (default: {default})")
+
+
+def _add_files(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
         "--text",
         nargs="+",
         type=Path,
         default=[],
         metavar="FILE",
-        help="text files (.txt, .txt.xz, .txt.gz) or folders of them; documents separated by <|endoftext|> "
+        help=".txt, .txt.xz or .txt.gz files or folders of them, documents separated by <|endoftext|> "
         "(default: Python's own documentation topics)",
     )
-    add("--out", type=Path, required=True, metavar="DIR", help="folder to write the model to")
-    add("--layers", type=int, default=4, help="transformer blocks (default %(default)s)")
-    add("--width", type=int, default=128, help="size of the residual stream (default %(default)s)")
-    add("--heads", type=int, default=4, help="attention heads (default %(default)s)")
-    add("--vocab-size", type=int, default=1024, help="tokens of the byte-level BPE (default %(default)s)")
-    add("--context", type=int, default=256, help="tokens the model sees (default %(default)s)")
-    add("--updates", type=int, help="stop after this many updates; repeatable to the bit with a seed")
-    add("--minutes", type=float, help="stop after this much time, if that comes first")
-    add("--batch-size", type=int, default=16, help="blocks of context per update (default %(default)s)")
-    add("--learning-rate", type=float, default=4e-3, help="peak of the schedule (default %(default)s)")
-    add("--warm-up", type=int, default=100, help="updates until the peak (default %(default)s)")
-    add("--weight-decay", type=float, default=0.1, help="on matrices only (default %(default)s)")
-    add(
-        "--held-out-share", type=float, default=0.02, help="share of documents held out (default %(default)s)"
-    )
-    add(
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the model")
+    parser.add_argument(
         "--also-evaluate",
         nargs="+",
         type=Path,
@@ -114,17 +124,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="texts to report the loss on",
     )
-    add(
-        "--origins",
-        nargs="+",
-        default=[],
-        metavar="SENTENCE",
-        help="origin and licence of the texts, for the card",
+    parser.add_argument(
+        "--origins", nargs="+", default=[], metavar="SENTENCE", help="origin and licence of the texts"
     )
-    add("--save-minutes", type=float, default=5.0, help="time between saves (default %(default)s)")
-    add("--seed", type=int, default=0, help="of weights, split and order (default %(default)s)")
-    add("--threads", type=int, help="CPU threads (default: torch's choice)")
-    add("--device", default="cpu", help="where to train: cpu or cuda (default %(default)s)")
 
 
 def config_from(arguments: argparse.Namespace) -> PretrainConfig:
@@ -133,5 +135,7 @@ def config_from(arguments: argparse.Namespace) -> PretrainConfig:
     Raises:
         ConfigError: an option's value cannot be used.
     """
-    values = {field.name: getattr(arguments, field.name) for field in fields(PretrainConfig)}
-    return PretrainConfig(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
+    values: dict[str, Any] = {field.name: getattr(arguments, field.name) for field in fields(PretrainConfig)}
+    for name in ("text", "also_evaluate", "origins"):
+        values[name] = tuple(values[name])
+    return PretrainConfig(**values)

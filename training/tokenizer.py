@@ -49,27 +49,29 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
         LanguageModelError: there is no tokenizer under that name.
     """
     folder = Path(name)
+    if folder.is_dir() and not [*folder.glob("*tokenizer.json"), *folder.glob("vocab.json")]:
+        raise LanguageModelError(f"language model {name} has no tokenizer: no *tokenizer.json, no vocab.json")
+    try:
+        return _load(name)
+    except Exception as error:  # tokenizers raises nothing more precise
+        reason = str(error).strip().partition("\n")[0]
+        raise LanguageModelError(
+            f"language model {name} has no tokenizer that can be loaded: {reason}"
+        ) from error
+
+
+def _load(name: str) -> PreTrainedTokenizerBase:
+    folder = Path(name)
     if folder.is_dir() and not (folder / "tokenizer_config.json").exists():
         files = sorted(folder.glob("*tokenizer.json"))
         if len(files) == 1:
             return _wrap(Tokenizer.from_file(str(files[0])))
-    try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(name)
-    except (OSError, ValueError, KeyError) as error:
-        raise LanguageModelError(
-            f"language model {name} has no tokenizer that can be loaded: {error}"
-        ) from error
+    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(name)
     return tokenizer
 
 
-def _wrap(tokenizer: Tokenizer, **options: int) -> PreTrainedTokenizerFast:
+def _wrap(tokenizer: Tokenizer, **options: int | str) -> PreTrainedTokenizerFast:
     """As `transformers` holds it, with the end-of-text token in the roles GPT-2 gives it."""
-    if tokenizer.token_to_id(END_OF_TEXT) is None:
-        return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **options)
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        bos_token=END_OF_TEXT,
-        eos_token=END_OF_TEXT,
-        unk_token=END_OF_TEXT,
-        **options,
-    )
+    if tokenizer.token_to_id(END_OF_TEXT) is not None:
+        options |= dict.fromkeys(("bos_token", "eos_token", "unk_token"), END_OF_TEXT)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **options)  # type: ignore[no-untyped-call]
