@@ -1,0 +1,172 @@
+"""Evaluation: which episodes are played, and how their scores are written, in process and over HTTP alike."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Sequence
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+
+import numpy as np
+
+from lamo.errors import ConfigError
+from lamo.rollout import EpisodePlan, EpisodeResult
+from lamo.scores import REFERENCE_RETURNS, normalized_score
+
+EVALUATION_STREAM = 1
+"""Keeps the episodes of an evaluation apart from those that data of the same seed was recorded in."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """One episode's row of `scores.csv`.
+
+    Attributes:
+        policy, revision: who played; the revision is empty for a policy that is no checkpoint yet.
+        seed: what the environment was reset with.
+        episode_return: raw.
+        normalized_score: None for a task without reference returns.
+    """
+
+    task: str
+    policy: str
+    revision: str
+    hop: int
+    target_return: float
+    seed: int
+    episode_return: float
+    episode_length: int
+    normalized_score: float | None
+
+
+@dataclass(frozen=True)
+class ScoreSummary:
+    """What the episodes of one policy, hop and target return came to; deviations are over the episodes."""
+
+    policy: str
+    hop: int
+    target_return: float
+    episodes: int
+    mean_return: float
+    std_return: float
+    mean_length: float
+    mean_score: float | None
+    std_score: float | None
+
+
+def episode_seeds(seed: int, episodes: int) -> list[int]:
+    """The environment seeds of an evaluation; more episodes under the same seed only add to the list.
+
+    Raises:
+        ConfigError: a negative seed, or fewer than one episode.
+    """
+    if seed < 0 or episodes < 1:
+        raise ConfigError(f"cannot play {episodes} episodes under seed {seed}: at least 1, and a seed from 0")
+    words = np.random.SeedSequence(seed, spawn_key=(EVALUATION_STREAM,)).generate_state(episodes)
+    return [int(word) for word in words]
+
+
+def plans(target_returns: Iterable[float], episodes: int, seed: int) -> list[EpisodePlan]:
+    """`episodes` of every target return, target by target; each target meets the same environment seeds."""
+    seeds = episode_seeds(seed, episodes)
+    return [EpisodePlan(target_return, word) for target_return in target_returns for word in seeds]
+
+
+def scores_of(results: Iterable[EpisodeResult], *, task: str, policy: str, revision: str, hop: int) -> list[Score]:
+    """The rows of played episodes, in their order."""
+    known = task in REFERENCE_RETURNS
+    return [
+        Score(
+            task=task,
+            policy=policy,
+            revision=revision,
+            hop=hop,
+            target_return=result.plan.target_return,
+            seed=result.plan.seed,
+            episode_return=result.episode_return,
+            episode_length=result.episode_length,
+            normalized_score=normalized_score(task, result.episode_return) if known else None,
+        )
+        for result in results
+    ]
+
+
+def summarize(scores: Iterable[Score]) -> list[ScoreSummary]:
+    """One summary per policy, hop and target return, in the order in which they first come."""
+    groups: dict[tuple[str, int, float], list[Score]] = {}
+    for score in scores:
+        groups.setdefault((score.policy, score.hop, score.target_return), []).append(score)
+    return [_summary(group) for group in groups.values()]
+
+
+def write_scores(path: Path, scores: Iterable[Score]) -> None:
+    """Write `scores.csv`: a header, then one row per episode; floats survive the round trip exactly."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file, lineterminator="\n")
+        rows.writerow([field.name for field in fields(Score)])
+        rows.writerows(astuple(score) for score in scores)
+
+
+def write_traces(path: Path, results: Sequence[EpisodeResult]) -> None:
+    """Write `traces.npz`: what E episodes played with `traces=True` did, end to end.
+
+    Arrays: target_returns [E] float64, seeds and lengths [E] int64, observations [steps, *observation_shape],
+    actions [steps, action_dim] float32, rewards [steps] float64; episode e has the `lengths[e]` steps after
+    those of the episodes before it.
+    """
+    traces = [result.trace for result in results if result.trace is not None]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(
+        path,
+        target_returns=np.array([result.plan.target_return for result in results], np.float64),
+        seeds=np.array([result.plan.seed for result in results], np.int64),
+        lengths=np.array([result.episode_length for result in results], np.int64),
+        observations=np.concatenate([trace.observations for trace in traces]),
+        actions=np.concatenate([trace.actions for trace in traces]),
+        rewards=np.concatenate([trace.rewards for trace in traces]),
+    )
+
+
+def table(summaries: Iterable[ScoreSummary]) -> str:
+    """The summaries as text for a terminal, one line each under a header."""
+    header = ("policy", "hop", "target", "episodes", "return", "length", "normalized score")
+    rows = [header, *(_cells(summary) for summary in summaries)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+    return "\n".join(lines) + "\n"
+
+
+def _summary(scores: Sequence[Score]) -> ScoreSummary:
+    first = scores[0]
+    returns = np.array([score.episode_return for score in scores])
+    normalized = np.array([score.normalized_score for score in scores], np.float64)
+    known = first.normalized_score is not None
+    return ScoreSummary(
+        policy=first.policy,
+        hop=first.hop,
+        target_return=first.target_return,
+        episodes=len(scores),
+        mean_return=float(returns.mean()),
+        std_return=float(returns.std()),
+        mean_length=float(np.mean([score.episode_length for score in scores])),
+        mean_score=float(normalized.mean()) if known else None,
+        std_score=float(normalized.std()) if known else None,
+    )
+
+
+def _cells(summary: ScoreSummary) -> tuple[str, ...]:
+    score = (
+        "-"
+        if summary.mean_score is None or summary.std_score is None
+        else f"{summary.mean_score:.1f} ± {summary.std_score:.1f}"
+    )
+    return (
+        summary.policy,
+        str(summary.hop),
+        f"{summary.target_return:g}",
+        str(summary.episodes),
+        f"{summary.mean_return:.1f} ± {summary.std_return:.1f}",
+        f"{summary.mean_length:.0f}",
+        score,
+    )
