@@ -20,7 +20,7 @@ INK = "#222222"
 
 
 def return_distributions(
-    returns: Mapping[str, NDArray[np.float64]],  # arm -> [episodes]
+    returns: dict[str, NDArray[np.float64]],  # arm -> [episodes]
 ) -> str:
     """One row per arm: every episode's return as a point, quartiles as a box, the mean as a diamond."""
     figure, axes = _figure(height=0.9 + 0.62 * len(returns))

@@ -7,9 +7,10 @@ behavior policy whose episodes it learned from, and a policy that acts at random
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -177,7 +178,7 @@ def _score_note(task: str) -> str:
 
 
 def _learning(folder: RunFolder) -> list[dict[str, str]]:
-    metrics = _columns(folder.metrics)
+    metrics = _columns(folder.metrics, ("update", "action_loss", "language_loss"))
     losses = {"action loss": (metrics["update"], metrics["action_loss"])}
     drawn = [
         {
@@ -208,10 +209,11 @@ def _evaluated_returns(folder: RunFolder) -> dict[str, tuple[NDArray[np.float64]
     return series
 
 
-def _columns(path: Path, names: Iterable[str] | None = None) -> dict[str, NDArray[np.float64]]:
+def _columns(path: Path, names: Sequence[str]) -> dict[str, NDArray[np.float64]]:
     """Numeric columns of a CSV file; an empty cell is NaN."""
-    table = np.genfromtxt(path, delimiter=",", names=True, usecols=names, dtype=np.float64, ndmin=1)
-    return {name: table[name] for name in table.dtype.names or ()}
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    return {name: np.array([float(row[name] or "nan") for row in rows]) for name in names}
 
 
 def _episode(traces: Sequence[tuple[EpisodePlan, Trace]], arms: Sequence[Arm]) -> dict[str, str]:
