@@ -19,6 +19,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from clients.keep_alive import KeepAlive
 from lamo.errors import ContentChanged, EpisodeEnded, ServiceError, StepConflict, UnknownEpisode, UnknownPolicy
 
 POLICY = {
@@ -234,7 +235,7 @@ class Lossy(httpx.BaseTransport, httpx.AsyncBaseTransport):
         self.lost = lost
         self.path = path
         self._blocking = httpx.HTTPTransport()
-        self._waiting = httpx.AsyncHTTPTransport()
+        self._waiting = KeepAlive()
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         response = self._blocking.handle_request(request)

@@ -56,7 +56,10 @@ def test_names_are_quoted_in_paths():
         ((1, [1.0], np.inf, None), "reward is not finite: 1 of its 1 numbers are not"),
         ((1, [1.0], 0.0, [np.nan]), "executed_action is not finite: 1 of its 1 numbers are not"),
         ((0, ["left"], None, None), "observation is not an array of numbers"),
-        ((0, [[1.0, 2.0]], None, None), "the request cannot be sent: observation.0: Input should be a valid number"),
+        (
+            (0, [[1.0, 2.0]], None, None),
+            "the request cannot be sent: observation.0: Input should be a valid number",
+        ),
         ((-1, [1.0], None, None), "the request cannot be sent: step: Input should be greater than or equal to 0"),
     ],
 )

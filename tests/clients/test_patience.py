@@ -69,9 +69,9 @@ def test_a_wait_beyond_the_deadline_is_not_begun():
 def test_a_try_leaves_time_to_ask_again():
     clock = Clock()
     tried = patience(60, clock)
-    assert tried.begin_try().read == 30.0
+    assert tried.begin_try() == 30.0
     clock.now += 59.5
-    assert tried.begin_try().read == 0.5
+    assert tried.begin_try() == 0.5
 
 
 def test_the_last_error_keeps_its_class_and_facts():
@@ -105,7 +105,7 @@ def test_tries_and_pauses_end_by_the_deadline(deadline, chance, share, asked):
     tried = patience(deadline, clock, chance)
     with pytest.raises(ServiceError):  # noqa: PT012 - the loop is the subject
         while True:
-            clock.now += share * tried.begin_try().read
+            clock.now += share * tried.begin_try()
             assert tried.spent_seconds <= deadline + 0.01
             clock.now += tried.pause_after(Draining("no", retry_after_ms=asked))
             assert tried.spent_seconds <= deadline + 0.01
