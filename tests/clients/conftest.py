@@ -262,16 +262,19 @@ class Lossy(httpx.BaseTransport, httpx.AsyncBaseTransport):
 
 
 class Listener:
-    """The fake service on a loopback port; it can be stopped and started again on the same port."""
+    """Serves a fake service on a loopback port; it can be stopped and started again on the same port."""
 
-    def __init__(self, service: FakeService) -> None:
-        self.service = service
+    def __init__(self) -> None:
+        self.service = FakeService()
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
 
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await self.service.app(scope, receive, send)
+
     def start(self) -> None:
         config = uvicorn.Config(
-            self.service.app,
+            self,
             port=self.port,
             log_level="critical",
             lifespan="off",
@@ -296,17 +299,24 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-@pytest.fixture
-def service() -> FakeService:
-    return FakeService()
-
-
-@pytest.fixture
-def listener(service: FakeService) -> Iterator[Listener]:
-    listener = Listener(service)
+@pytest.fixture(scope="session")
+def listening() -> Iterator[Listener]:
+    listener = Listener()
     listener.start()
     yield listener
     listener.stop()
+
+
+@pytest.fixture
+def listener(listening: Listener) -> Listener:
+    """One server for all tests, with a fresh service for each."""
+    listening.service = FakeService()
+    return listening
+
+
+@pytest.fixture
+def service(listener: Listener) -> FakeService:
+    return listener.service
 
 
 @pytest.fixture
