@@ -301,3 +301,4 @@ _BY_KIND = {error.kind: error for error in ServiceError.subclasses() if "kind" i
 _BY_STATUS: dict[int, type[ServiceError]] = {}
 for _error in ServiceError.subclasses():
     _BY_STATUS.setdefault(_error.status, _error)
+del _error

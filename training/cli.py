@@ -1,0 +1,50 @@
+"""The command line `lamo-train`: data, pretraining, training, evaluation, export and report."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from lamo.errors import InputError
+
+COMMANDS = {
+    "data": ("training.data", "training.data", "make, convert and inspect offline data"),
+    "pretrain": ("training.pretrain_config", "training.pretrain", "make a small language model from text"),
+    "train": ("training.options", "training.train", "train a policy and export it"),
+    "evaluate": ("training.evaluate", "training.evaluate", "play a policy in this process"),
+    "export": ("training.export", "training.export", "write a run's policy as a checkpoint"),
+    "report": ("training.report", "training.report", "draw a page of what an exported policy scores"),
+}
+"""Each command with the modules that declare its options and carry it out; they are loaded when it is chosen."""
+
+INPUT_ERROR, INTERRUPTED = 2, 130
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """Run one command. Exit code 2: something given cannot be used; 130: interrupted by a signal."""
+    sys.exit(_main(sys.argv[1:] if words is None else words))
+
+
+def _main(words: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog="lamo-train", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, (options, _, text) in COMMANDS.items():
+        command = commands.add_parser(name, help=text, description=text)
+        if name in words[:1]:
+            importlib.import_module(options).add_arguments(command)
+    arguments = parser.parse_args(words)
+    try:
+        importlib.import_module(COMMANDS[arguments.command][1]).run(arguments)
+    except InputError as error:
+        print(f"lamo-train {arguments.command}: {error}", file=sys.stderr)
+        return INPUT_ERROR
+    except KeyboardInterrupt as interruption:
+        print(f"lamo-train {arguments.command}: {interruption or 'interrupted'}", file=sys.stderr)
+        return INTERRUPTED
+    return 0
+
+
+if __name__ == "__main__":
+    main()

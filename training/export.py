@@ -1,0 +1,152 @@
+"""Export: merges LoRA and writes the checkpoint directory, after comparing actions before and after."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import dataclasses
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from lamo import checkpoint
+from lamo.batch import Batch
+from lamo.checkpoint import Checkpoint
+from lamo.errors import CheckpointError
+from lamo.evaluation import Score, ScoreSummary, summarize
+from lamo.model import LamoModel
+from training.card import card
+from training.experiment import Experiment
+from training.lora import merge, trainable_groups
+from training.run_folder import RunFolder
+from training.version import code_version
+
+LARGEST_DIFFERENCE = 1e-4
+"""Of one number of an action, before and after merging; float32 arithmetic leaves about 1e-6."""
+
+COMPARED_WINDOWS = 64
+
+
+def export(
+    experiment: Experiment, folder: RunFolder, out: Path | None = None, update: int | None = None
+) -> Checkpoint:
+    """Write the experiment's network, as it stands, as a checkpoint.
+
+    Args:
+        out: the checkpoint directory; the run's own `checkpoint/` if left out.
+        update: how many updates were made; all of them if left out.
+
+    Raises:
+        CheckpointError: merging changed the actions by more than `LARGEST_DIFFERENCE`.
+    """
+    update = experiment.config.updates if update is None else update
+    merged = merge(experiment.model)
+    difference = largest_difference(experiment.model, merged, real_windows(experiment))
+    if not difference <= LARGEST_DIFFERENCE:
+        raise CheckpointError(
+            f"merging LoRA changed an action by {difference:.3g}, more than {LARGEST_DIFFERENCE:g}; "
+            "nothing was written"
+        )
+    summaries = summarize(read_scores(folder, update))
+    record = training_record(experiment, update, difference, summaries)
+    return checkpoint.write(
+        folder.checkpoint if out is None else out,
+        experiment.policy_config,
+        merged.state_dict(),
+        experiment.normalization,
+        training=record,
+        card=card(experiment.policy_config, record, summaries),
+    )
+
+
+def real_windows(experiment: Experiment) -> Batch:
+    """Subtrajectories evenly spread over the training data."""
+    steps = int(experiment.trajectories.lengths.sum())
+    starts = np.linspace(0, steps - 1, COMPARED_WINDOWS).astype(np.int64)
+    return experiment.batch(experiment.sampler.cut(starts))
+
+
+@torch.inference_mode()
+def largest_difference(model: LamoModel, merged: LamoModel, batch: Batch) -> float:
+    """Largest absolute difference of a number in the proposed actions, over all real timesteps."""
+    training = model.training
+    before = model.eval()(batch)
+    model.train(training)
+    after = merged.to(before.device)(batch)
+    return float((before - after)[batch.attention_mask].abs().max())
+
+
+def training_record(
+    experiment: Experiment, update: int, difference: float, summaries: list[ScoreSummary]
+) -> dict[str, Any]:
+    """What `training.json` says: how the policy came to be."""
+    groups = trainable_groups(experiment.model)
+    counts = {name: sum(item.numel() for item in group.values()) for name, group in groups.items()}
+    text = None if experiment.text is None else dataclasses.asdict(experiment.text.identity)
+    trajectories = experiment.trajectories
+    config = experiment.config.to_json()
+    return {
+        "code_version": code_version(),
+        "torch_version": torch.__version__,
+        "updates": update,
+        "config": {**config, "dataset": experiment.config.dataset.name},
+        "data": {
+            "name": trajectories.name,
+            "sha256": trajectories.sha256,
+            "attributes": dict(trajectories.attributes),
+            "trajectories": experiment.indices.tolist(),
+            "steps": int(trajectories.lengths.sum()),
+            "mean_return": float(trajectories.episode_returns.mean()),
+        },
+        "trunk_sha256": experiment.trunk_sha256,
+        "text": text,
+        "parameters": {
+            "trainable": counts,
+            "total": sum(item.numel() for item in experiment.model.parameters()),
+        },
+        "merge_difference": difference,
+        "scores": [dataclasses.asdict(summary) for summary in summaries],
+    }
+
+
+def read_scores(folder: RunFolder, update: int) -> list[Score]:
+    """The episodes that were evaluated at an update; none where none were."""
+    if not folder.scores.exists():
+        return []
+    with folder.scores.open(newline="", encoding="utf-8") as file:
+        return [_score(row) for row in csv.DictReader(file) if int(row["update"]) == update]
+
+
+def _score(row: dict[str, str]) -> Score:
+    return Score(
+        task=row["task"],
+        policy=row["policy"],
+        revision=row["revision"],
+        hop=int(row["hop"]),
+        target_return=float(row["target_return"]),
+        seed=int(row["seed"]),
+        episode_return=float(row["episode_return"]),
+        episode_length=int(row["episode_length"]),
+        normalized_score=float(row["normalized_score"]) if row["normalized_score"] else None,
+    )
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `export` on its parser."""
+    parser.add_argument("run", type=Path, metavar="RUN", help="folder of a training run")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="checkpoint directory to write")
+    parser.add_argument("--update", type=int, help="of which snapshot (default: the newest)")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Carry out the parsed command; an InputError it raises is one sentence for whoever typed it."""
+    folder = RunFolder(arguments.run)
+    experiment = Experiment.prepare(folder.config())
+    folder.check(experiment)
+    snapshot = folder.snapshot(arguments.update)
+    snapshot.restore_weights(experiment)
+    written = export(experiment, folder, arguments.out, snapshot.update)
+    sys.stdout.write(f"{arguments.out}: revision {written.revision}, update {snapshot.update}\n")

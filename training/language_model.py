@@ -1,0 +1,46 @@
+"""The language model a trunk is made from: found by name, loaded, or replaced by random weights."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import torch
+
+from lamo.trunk import PretrainedTrunk
+from training.config import SEED_LM
+
+_SEED_LM_FOLDER = Path(__file__).parent / "seed_lm"
+
+
+def location(lm: str) -> str:
+    """What `transformers` is asked for: the folder of the model that ships here, or the name itself."""
+    return str(_SEED_LM_FOLDER) if lm == SEED_LM else lm
+
+
+def load_trunk(lm: str, *, random_init: bool, dropout: float, seed: int) -> PretrainedTrunk:
+    """The trunk of a language model, or one of its shape with random weights that depend on `seed` alone.
+
+    Raises:
+        LanguageModelError: there is no such model, or it cannot become this trunk.
+    """
+    pretrained = PretrainedTrunk.load(location(lm), dropout=dropout)
+    if not random_init:
+        return pretrained
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return PretrainedTrunk.random(
+            pretrained.trunk.config,
+            vocab_size=len(pretrained.wte),
+            n_positions=len(pretrained.wpe),
+            dropout=dropout,
+        )
+
+
+def fingerprint(pretrained: PretrainedTrunk) -> str:
+    """SHA-256 over the frozen weights: a run goes on, and is exported, only with those it began with."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(pretrained.trunk.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()

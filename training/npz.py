@@ -1,0 +1,31 @@
+"""Reads data sets from NumPy archives in D4RL's flat layout (`training.flat`), without unpickling."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from lamo.errors import DatasetError
+from training import flat
+from training.fingerprint import sha256_of
+from training.trajectories import Trajectories
+
+
+def read(path: Path) -> Trajectories:
+    """The data set in `path`; keys beside the five are ignored.
+
+    Raises:
+        DatasetError: the file is missing, no archive, holds pickled objects, or is not in the layout.
+    """
+    if not path.is_file():
+        raise DatasetError(f"there is no data file {path}")
+    try:
+        # numpy leaves a file open when it opened it itself and the archive is broken.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            arrays = {key: archive[key] if key in flat.KEYS else np.empty(0) for key in archive.files}
+    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+        raise DatasetError(f"{path} cannot be read as a NumPy archive: {error}") from error
+    return Trajectories(flat.split(arrays, str(path)), path.stem, str(path), sha256_of(path))

@@ -1,0 +1,114 @@
+"""The options of `lamo-train train`, and the TrainConfig they describe."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from pathlib import Path
+from typing import Any, get_args
+
+from lamo.errors import ConfigError
+from training.config import Preset, TrainConfig
+from training.tasks import TASKS
+
+CHANGEABLE = ("updates", "threads", "device")
+"""What may be given again when a run is resumed; everything else would make it another run."""
+
+_DEFAULTS = {field.name: field.default for field in dataclasses.fields(TrainConfig)}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `train` on its parser; those not given are left out of the result."""
+    _add_run_options(parser)
+    add = _Adder(parser.add_argument_group("what is trained"))
+    add("task", str, f"one of {', '.join(TASKS)}", choices=tuple(TASKS))
+    add("dataset", Path, "recorded trajectories, .hdf5 or .npz in D4RL's flat layout", metavar="FILE")
+    add("sample_ratio", float, "share of the trajectories that is used")
+    add("lm", str, "language model: 'seed' (ships with this package), a name on the hub such as gpt2, or a folder")
+    add.flag("random_init", "random frozen trunk of the same shape: the control for what pretraining is worth")
+    add("text", Path, "text for the language loss (default: Python's own documentation topics)", nargs="+")
+    add("language_loss_weight", float, "factor of the language loss")
+    add("preset", str, "'paper' leaves out GPT-2's positions in the language loss", choices=get_args(Preset))
+    add = _Adder(parser.add_argument_group("how it is trained"))
+    add("updates", int, "optimizer steps in all")
+    add("batch_size", int, "subtrajectories per update")
+    add("learning_rate", float, "after the warm-up, constant")
+    add("warm_up", int, "updates until then")
+    add("weight_decay", float, "AdamW's")
+    add("gradient_clip", float, "largest norm of the gradient")
+    add("lora_rank", int, "size of LoRA's matrices")
+    add("lora_alpha", int, "scale of LoRA, as alpha / rank")
+    add("lora_dropout", float, "dropout on LoRA's input")
+    add("dropout", float, "GPT-2's dropout")
+    add("seed", int, "of everything that is drawn")
+    add("device", str, "cpu or cuda")
+    add("threads", int, "CPU threads (default: torch's choice)")
+    add = _Adder(parser.add_argument_group("what is written meanwhile"))
+    add("eval_every", int, "updates between evaluations; 0: at the end only")
+    add("eval_episodes", int, "episodes per target return; 0: never")
+    add("target_returns", float, "raw (default: the task's)", nargs="+")
+    add("hops", int, "window hops to evaluate; the first is exported", nargs="+")
+    add("save_every", int, "updates between snapshots")
+    add("keep", int, "snapshots kept")
+
+
+def config_from(arguments: argparse.Namespace) -> TrainConfig:
+    """The config of a new run.
+
+    Raises:
+        ConfigError: task or data were not given, or a value cannot be used.
+    """
+    given = _given(arguments)
+    for name in ("task", "dataset"):
+        if name not in given:
+            raise ConfigError(f"--{name} is needed (or --resume RUN, to go on with a run)")
+    return TrainConfig(**given)
+
+
+def resumed_config(arguments: argparse.Namespace, begun: TrainConfig) -> TrainConfig:
+    """The config of a run that goes on.
+
+    Raises:
+        ConfigError: an option was given that would make it another run.
+    """
+    given = _given(arguments)
+    for name in given:
+        if name not in CHANGEABLE:
+            raise ConfigError(f"{_option(name)} cannot be changed when a run is resumed")
+    return dataclasses.replace(begun, **given)
+
+
+class _Adder:
+    """Adds options named like the fields of TrainConfig, whose defaults they show."""
+
+    def __init__(self, group: Any) -> None:
+        self._group = group
+
+    def __call__(self, name: str, kind: type, text: str, **more: Any) -> None:
+        default = _DEFAULTS[name]
+        if default not in (dataclasses.MISSING, None, ()):
+            shown = " ".join(map(str, default)) if isinstance(default, tuple) else default
+            text = f"{text} (default {shown})"
+        self._group.add_argument(_option(name), dest=name, type=kind, default=argparse.SUPPRESS, help=text, **more)
+
+    def flag(self, name: str, text: str) -> None:
+        self._group.add_argument(
+            _option(name), dest=name, action="store_true", default=argparse.SUPPRESS, help=text
+        )
+
+
+def _add_run_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", type=Path, metavar="RUN", help="folder of the run (default runs/<task>-<seed>)")
+    parser.add_argument("--resume", type=Path, metavar="RUN", help="go on with the run in this folder")
+    parser.add_argument(
+        "--wandb", metavar="PROJECT", help="also log to this Weights & Biases project (needs the package wandb)"
+    )
+
+
+def _given(arguments: argparse.Namespace) -> dict[str, Any]:
+    values = {name: value for name, value in vars(arguments).items() if name in _DEFAULTS}
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+
+
+def _option(name: str) -> str:
+    return "--" + name.replace("_", "-")

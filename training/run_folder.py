@@ -1,0 +1,133 @@
+"""RunFolder: where a training run keeps its config, its curve, its evaluations and its snapshots."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from lamo.errors import ConfigError
+from training.config import TrainConfig
+from training.experiment import Experiment
+from training.snapshot import Snapshot
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The files of one run.
+
+    config.json            TrainConfig
+    data.json              which data, which of its trajectories, which frozen weights
+    metrics.csv            one row per update
+    scores.csv             one row per evaluated episode
+    events.out.tfevents.*  the same for TensorBoard
+    snapshots/<update>/    what a run needs to go on
+    checkpoint/            the policy at the end
+    """
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """The run's name in scores and titles."""
+        return self.path.resolve().name
+
+    @property
+    def metrics(self) -> Path:
+        """One row per update."""
+        return self.path / "metrics.csv"
+
+    @property
+    def scores(self) -> Path:
+        """One row per evaluated episode."""
+        return self.path / "scores.csv"
+
+    @property
+    def checkpoint(self) -> Path:
+        """The policy at the end of the run."""
+        return self.path / "checkpoint"
+
+    def begin(self, experiment: Experiment) -> None:
+        """Write down what is about to be trained.
+
+        Raises:
+            ConfigError: the folder already holds a run.
+        """
+        if (self.path / "config.json").exists():
+            raise ConfigError(
+                f"{self.path} already holds a run: go on with it by --resume {self.path}, or name another folder"
+            )
+        self.path.mkdir(parents=True, exist_ok=True)
+        _write_json(self.path / "data.json", _identity(experiment))
+        _write_json(self.path / "config.json", experiment.config.to_json())
+
+    def config(self) -> TrainConfig:
+        """The config the run was begun with.
+
+        Raises:
+            ConfigError: the folder holds no run, or one of another version.
+        """
+        path = self.path / "config.json"
+        if not path.is_file():
+            raise ConfigError(f"{self.path} holds no training run: there is no {path.name} in it")
+        try:
+            return TrainConfig.from_json(json.loads(path.read_text(encoding="utf-8")))
+        except (ValueError, ConfigError) as error:
+            raise ConfigError(f"{path}: {error}") from error
+
+    def check(self, experiment: Experiment) -> None:
+        """Refuse to go on where data or language model are no longer those the run began with.
+
+        Raises:
+            ConfigError: they are not.
+        """
+        begun = json.loads((self.path / "data.json").read_text(encoding="utf-8"))
+        for name, value in _identity(experiment).items():
+            if begun.get(name) != value:
+                raise ConfigError(f"{self.path} was begun with another {name}: {begun.get(name)}, now {value}")
+
+    def save(self, snapshot: Snapshot, keep: int) -> Path:
+        """Keep a snapshot, and of all only the newest `keep`."""
+        path = self._snapshots / f"{snapshot.update:08d}"
+        snapshot.write(path)
+        for old in self._updates()[:-keep]:
+            shutil.rmtree(self._snapshots / f"{old:08d}")
+        return path
+
+    def snapshot(self, update: int | None = None) -> Snapshot:
+        """The snapshot of an update, or the newest.
+
+        Raises:
+            ConfigError: there is none.
+        """
+        updates = self._updates()
+        if not updates or (update is not None and update not in updates):
+            kept = ", ".join(map(str, updates)) or "none"
+            asked = "any update" if update is None else f"update {update}"
+            raise ConfigError(f"{self.path} has no snapshot of {asked}; snapshots there: {kept}")
+        return Snapshot.read(self._snapshots / f"{updates[-1] if update is None else update:08d}")
+
+    @property
+    def _snapshots(self) -> Path:
+        return self.path / "snapshots"
+
+    def _updates(self) -> list[int]:
+        if not self._snapshots.is_dir():
+            return []
+        return sorted(int(path.name) for path in self._snapshots.iterdir() if path.name.isdecimal())
+
+
+def _identity(experiment: Experiment) -> dict[str, object]:
+    text = None if experiment.text is None else experiment.text.identity
+    return {
+        "data": experiment.trajectories.name,
+        "data_sha256": experiment.trajectories.sha256,
+        "trajectories": experiment.indices.tolist(),
+        "trunk_sha256": experiment.trunk_sha256,
+        "text": None if text is None else {"names": list(text.names), "sha256": text.sha256},
+    }
+
+
+def _write_json(path: Path, document: dict[str, object]) -> None:
+    path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")

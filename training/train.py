@@ -1,0 +1,188 @@
+"""Train: the loop; also `lamo-train train`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from lamo.errors import ConfigError
+from lamo.evaluation import Score, plans, scores_of, summarize, table
+from lamo.policy import Policy
+from training.config import TrainConfig
+from training.evaluate import count, evaluate
+from training.experiment import Experiment
+from training.export import export, read_scores
+from training.interruption import Interrupted, Interruption
+from training.journal import Journal
+from training.learner import learning_rate_at
+from training.lora import merge
+from training.options import config_from, resumed_config
+from training.run_folder import RunFolder
+from training.snapshot import Snapshot
+
+
+class Training:
+    """One run from an update on: updates, evaluations, snapshots.
+
+    Args:
+        start: updates already made.
+        progress: show a bar.
+    """
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        folder: RunFolder,
+        journal: Journal,
+        interruption: Interruption,
+        *,
+        start: int = 0,
+        progress: bool = False,
+    ) -> None:
+        self.experiment = experiment
+        self.config = experiment.config
+        self.folder = folder
+        self.journal = journal
+        self.interruption = interruption
+        self.update = start
+        self.progress = progress
+
+    def run(self) -> None:
+        """Train to the end.
+
+        Raises:
+            Interrupted: a signal came; everything is saved.
+        """
+        try:
+            self._loop()
+        except Interrupted:
+            self._save()
+            raise
+
+    def _loop(self) -> None:
+        config = self.config
+        with tqdm(
+            total=config.updates, initial=self.update, desc="training", unit="update", disable=not self.progress
+        ) as bar:
+            self._after_update()
+            while self.update < config.updates:
+                self.interruption.check()
+                self._one_update()
+                bar.update()
+                self._after_update()
+
+    def _one_update(self) -> None:
+        experiment = self.experiment
+        learning_rate = learning_rate_at(self.config, self.update + 1)
+        losses = experiment.learner.update(experiment.draw_batch(), experiment.draw_token_ids(), learning_rate)
+        self.update += 1
+        self.journal.record(self.update, losses, learning_rate)
+
+    def _after_update(self) -> None:
+        """Evaluate and save where it is time; an evaluation that was cut off is made up for after a resume."""
+        last = self.update == self.config.updates
+        wanted = self.config.eval_episodes > 0 and (last or self._due(self.config.eval_every))
+        if wanted and not self.journal.evaluated(self.update):
+            self.journal.evaluation(self.update, self._evaluate())
+        if self._due(self.config.save_every) or last:
+            self._save()
+
+    def _due(self, every: int) -> bool:
+        return every > 0 and self.update > 0 and self.update % every == 0
+
+    def _save(self) -> None:
+        self.journal.flush()
+        self.folder.save(Snapshot.take(self.experiment, self.update), self.config.keep)
+
+    def _evaluate(self) -> list[Score]:
+        """Play the merged policy; chance is left where it was, so that evaluating changes nothing learned."""
+        config, experiment = self.config, self.experiment
+        episodes = plans(config.targets, config.eval_episodes, evaluation_seed(config.seed, self.update))
+        with torch.random.fork_rng():
+            policy = Policy(
+                experiment.policy_config, experiment.normalization, merge(experiment.model), device=config.device
+            )
+            scores = []
+            for hop in config.hops:
+                with tqdm(
+                    total=len(episodes), desc="evaluating", unit="episode", leave=False, disable=not self.progress
+                ) as bar:
+                    results = evaluate(
+                        policy,
+                        episodes,
+                        hop=hop,
+                        parallel=len(episodes),
+                        on_step=lambda steps: self.interruption.check(),
+                        on_episode=lambda result, bar=bar: count(bar),  # type: ignore[misc]
+                    )
+                scores += scores_of(results, task=config.task, policy=self.folder.name, revision="", hop=hop)
+        return scores
+
+
+def evaluation_seed(seed: int, update: int) -> int:
+    """The seed of the evaluation at an update: other episodes every time, the same ones in every run."""
+    return int(np.random.SeedSequence((seed, update)).generate_state(1)[0])
+
+
+def train(
+    config: TrainConfig,
+    folder: RunFolder,
+    *,
+    resume: bool = False,
+    progress: bool = False,
+    wandb_project: str | None = None,
+) -> None:
+    """Train from the beginning, or from the newest snapshot in the folder, and export the policy.
+
+    Torch's global generator, which dropout draws from, is seeded for the run and given back as it was.
+
+    Raises:
+        InputError: something given cannot be used, or what is resumed has changed.
+        Interrupted: a signal came; the run can be resumed.
+    """
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    experiment = Experiment.prepare(config)
+    with torch.random.fork_rng(), Interruption() as interruption:
+        start = _resumed(experiment, folder) if resume else _begun(experiment, folder)
+        with Journal(folder, start, wandb_project) as journal:
+            Training(experiment, folder, journal, interruption, start=start, progress=progress).run()
+    export(experiment, folder)
+
+
+def _begun(experiment: Experiment, folder: RunFolder) -> int:
+    folder.begin(experiment)
+    torch.manual_seed(experiment.config.seed)
+    return 0
+
+
+def _resumed(experiment: Experiment, folder: RunFolder) -> int:
+    folder.check(experiment)
+    snapshot = folder.snapshot()
+    snapshot.restore(experiment)
+    return snapshot.update
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Carry out the parsed command; an InputError it raises is one sentence for whoever typed it."""
+    if arguments.resume is None:
+        config = config_from(arguments)
+        folder = RunFolder(arguments.out or Path("runs") / f"{config.task}-{config.seed}")
+    else:
+        if arguments.out is not None:
+            raise ConfigError("--out and --resume each name the run's folder; give one of them")
+        folder = RunFolder(arguments.resume)
+        config = resumed_config(arguments, folder.config())
+    try:
+        train(config, folder, resume=arguments.resume is not None, progress=True, wandb_project=arguments.wandb)
+    except Interrupted as interruption:
+        raise Interrupted(
+            f"interrupted and saved; go on with: lamo-train train --resume {folder.path}"
+        ) from interruption
+    sys.stdout.write(table(summarize(read_scores(folder, config.updates))))
+    sys.stdout.write(f"policy: {folder.checkpoint}\n")
