@@ -138,12 +138,12 @@ def test_what_was_played_before_the_service_failed_for_good_is_written(evaluate,
             service.refuse(Draining("shutting down"), times=1000)
 
     Drift.on_step = staticmethod(fail)
-    assert evaluate("--parallel", "1", "--deadline", "0.5") == 1
+    assert evaluate("--parallel", "1", "--deadline", "2") == 1
     assert len(rows(tmp_path)) == 2
     assert (tmp_path / "returns.png").exists()
     printed = capsys.readouterr()
     assert "2 of 8 episodes" in printed.out
-    assert "lamo-evaluate: shutting down (still so after 0." in printed.err
+    assert "lamo-evaluate: shutting down (still so after " in printed.err
 
 
 def test_what_was_played_before_an_interruption_is_written(evaluate, tmp_path, capsys):
@@ -185,9 +185,9 @@ def test_bad_input_is_named_and_ends_with_code_2(evaluate, capsys, options, sent
 
 
 def test_an_unreachable_service_is_named_and_ends_with_code_1(dead_url, tmp_path, capsys):
-    began = ["--url", dead_url, "--policy", "drift", "--out", str(tmp_path), "--deadline", "0.2"]
+    began = ["--url", dead_url, "--policy", "drift", "--out", str(tmp_path), "--deadline", "0.5"]
     assert main(began) == 1
-    assert f"no answer from {dead_url} after 0.2 s" in capsys.readouterr().err
+    assert f"no answer from {dead_url} after " in capsys.readouterr().err
 
 
 def test_a_policy_without_an_environment_asks_for_one(evaluate, service, capsys):
