@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote
 
+import httpx
 import numpy as np
 from numpy.typing import ArrayLike
 from pydantic import ValidationError
@@ -46,10 +47,15 @@ class Call(Generic[AnswerT]):
     parse: Callable[[bytes], AnswerT]
     content: bytes | None = None
 
-    @property
-    def headers(self) -> dict[str, str]:
-        """What the body is, where there is one."""
-        return {} if self.content is None else {"content-type": "application/json"}
+    def request(self, url: str, seconds: float) -> httpx.Request:
+        """This call to the service at `url`, for one try of at most so many seconds."""
+        return httpx.Request(
+            self.method,
+            url + self.path,
+            headers={"content-type": "application/json"} if self.content is not None else None,
+            content=self.content,
+            extensions={"timeout": dict.fromkeys(("connect", "read", "write", "pool"), seconds)},
+        )
 
     def read(self, status: int, headers: Mapping[str, str], content: bytes) -> AnswerT:
         """The answer to this call.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,9 @@ class EvaluationConfig:
     def __post_init__(self) -> None:
         if self.parallel < 1:
             raise ConfigError(f"cannot play {self.parallel} episodes side by side: at least 1")
+        for target_return in self.target_returns:
+            if not math.isfinite(target_return):
+                raise ConfigError(f"target return {target_return} is not finite")
         if len(set(self.target_returns)) < len(self.target_returns):
             raise ConfigError(f"target returns {list(self.target_returns)} name one of them twice")
 

@@ -9,10 +9,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from lamo.evaluation import Score
-from lamo.scores import REFERENCE_RETURNS
+from lamo.scores import REFERENCE_RETURNS, ReferenceReturns
 
 EPISODE, SUMMARY, TARGET, QUIET = "#7fa8d1", "#17324d", "#c8553d", "#8a8a8a"
 
@@ -26,7 +26,7 @@ def draw_returns(path: Path, scores: Sequence[Score]) -> None:
     Where the task has reference returns, the right axis reads normalized scores.
     """
     targets = list(dict.fromkeys(score.target_return for score in scores))
-    figure = Figure(figsize=(max(4.8, 1.5 * len(targets) + 2.2), 4.4), layout="constrained")
+    figure = Figure(figsize=(max(6.0, 1.5 * len(targets) + 2.2), 4.4), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     for column, target in enumerate(targets):
@@ -38,10 +38,10 @@ def draw_returns(path: Path, scores: Sequence[Score]) -> None:
 
 
 def _draw_column(axes: Axes, column: int, target: float, returns: NDArray[np.float64]) -> None:
-    first = column == 0
+    legend = "" if column == 0 else "_"  # matplotlib leaves labels that begin with _ out of the legend
     generator = np.random.default_rng(column)  # the same picture every time
     places = column - 0.12 + generator.uniform(-SPREAD, SPREAD, len(returns))
-    axes.scatter(places, returns, s=22, color=EPISODE, alpha=0.75, linewidths=0, label="episode" if first else None)
+    axes.scatter(places, returns, s=22, color=EPISODE, alpha=0.75, linewidths=0, label=f"{legend}episode")
     axes.errorbar(
         column + 0.2,
         returns.mean(),
@@ -51,7 +51,7 @@ def _draw_column(axes: Axes, column: int, target: float, returns: NDArray[np.flo
         color=SUMMARY,
         capsize=4,
         linewidth=1.6,
-        label="mean ± standard deviation" if first else None,
+        label=f"{legend}mean ± standard deviation",
     )
     axes.hlines(
         target,
@@ -60,7 +60,7 @@ def _draw_column(axes: Axes, column: int, target: float, returns: NDArray[np.flo
         colors=TARGET,
         linestyles=(0, (4, 2)),
         linewidth=1.6,
-        label="target return" if first else None,
+        label=f"{legend}target return",
     )
 
 
@@ -75,17 +75,21 @@ def _label(axes: Axes, targets: Sequence[float], scores: Sequence[Score]) -> Non
     axes.grid(axis="y", color="#e4e4e4", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-    reference = REFERENCE_RETURNS.get(first.task)
-    if reference is not None:
-        span = reference.expert - reference.random
-        right = axes.secondary_yaxis(
-            "right",
-            functions=(
-                lambda returns: 100 * (returns - reference.random) / span,
-                lambda normalized: reference.random + normalized * span / 100,
-            ),
-        )
-        right.set_ylabel("normalized score", color=QUIET)
-        right.tick_params(colors=QUIET)
-        right.spines["right"].set_visible(False)
+    if first.task in REFERENCE_RETURNS:
+        _add_normalized_axis(axes, REFERENCE_RETURNS[first.task])
     axes.figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=8)
+
+
+def _add_normalized_axis(axes: Axes, reference: ReferenceReturns) -> None:
+    span = reference.expert - reference.random
+
+    def normalized(returns: ArrayLike) -> ArrayLike:
+        return 100 * (np.asarray(returns) - reference.random) / span
+
+    def raw(scores: ArrayLike) -> ArrayLike:
+        return reference.random + np.asarray(scores) * span / 100
+
+    right = axes.secondary_yaxis("right", functions=(normalized, raw))
+    right.set_ylabel("normalized score", color=QUIET)
+    right.tick_params(colors=QUIET)
+    right.spines["right"].set_visible(False)

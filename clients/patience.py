@@ -49,11 +49,11 @@ class Patience:
         """Time since the call began."""
         return self._clock() - self._began
 
-    def begin_try(self) -> httpx.Timeout:
-        """Count one more try; how long it may take."""
+    def begin_try(self) -> float:
+        """Count one more try; how many seconds it may take."""
         self.tries += 1
         left = max(self.deadline_seconds - self.spent_seconds, NEGLIGIBLE_SECONDS)
-        return httpx.Timeout(left / 2 if left > DIVIDED_SECONDS else left)
+        return left / 2 if left > DIVIDED_SECONDS else left
 
     def pause_after(self, error: httpx.RequestError | ServiceError) -> float:
         """Seconds to wait before the same request is sent again.

@@ -2,7 +2,8 @@
 
 What is sent, how answers are read (`clients.calls`) and when the same request is sent again (`clients.patience`)
 is pure and written once; the two clients differ only in how they wait. That is why the blocking one needs no
-event loop and no thread, which a robot's control loop would feel.
+event loop and no thread, which a robot's control loop would feel. Both speak to an httpx transport directly: the
+cookies, redirects and environment proxies of an httpx client cost more time than the request itself.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import httpx
 from clients import calls
 from clients.calls import Call
 from clients.episode import AsyncEpisode, Episode
+from clients.keep_alive import KeepAlive
 from clients.patience import Patience
 from lamo.errors import ConfigError, ServiceError
 from lamo.wire import PolicyInfo
@@ -29,9 +31,6 @@ DEFAULT_DEADLINE_SECONDS = 10.0
 
 EPISODE_ID_BYTES = 20
 
-UNLIMITED = httpx.Limits(max_connections=None, max_keepalive_connections=None)
-"""One connection per concurrent call, kept alive: a call never waits for another's connection."""
-
 
 class PolicyClient:
     """A service, for blocking code: `with PolicyClient("http://127.0.0.1:8000") as client`.
@@ -39,7 +38,7 @@ class PolicyClient:
     Args:
         url: where the service listens.
         deadline_seconds: how long one call may take in all, tries and pauses together.
-        transport: replaces the network, for tests.
+        transport: replaces the network, for a proxy (`httpx.HTTPTransport(proxy=...)`) or a test.
 
     Raises:
         ConfigError: `url` is no HTTP address, or the deadline is not positive.
@@ -55,18 +54,18 @@ class PolicyClient:
         self.url = _checked_url(url)
         self.deadline_seconds = _checked_deadline(deadline_seconds)
         self._transport = transport
-        self._http: httpx.Client | None = None
+        self._network: httpx.BaseTransport | None = None
 
     def __enter__(self) -> Self:
-        self._http = httpx.Client(base_url=self.url, transport=self._transport, limits=UNLIMITED)
+        self._network = self._transport or httpx.HTTPTransport()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._http is not None:
-            self._http.close()
-            self._http = None
+        if self._network is not None:
+            self._network.close()
+            self._network = None
 
     def policies(self) -> list[PolicyInfo]:
         """Everything that is served."""
@@ -105,15 +104,12 @@ class PolicyClient:
         Raises:
             ServiceError: the service's final answer, or that it gave none.
         """
-        http = _opened(self._http)
+        network = _opened(self._network)
         patience = Patience(self.url, self.deadline_seconds)
         while True:
             try:
-                timeout = patience.begin_try()
-                response = http.request(
-                    call.method, call.path, content=call.content, headers=call.headers, timeout=timeout
-                )
-                return call.read(response.status_code, response.headers, response.content)
+                response = network.handle_request(call.request(self.url, patience.begin_try()))
+                return call.read(response.status_code, response.headers, response.read())
             except (httpx.RequestError, ServiceError) as error:
                 pause = patience.pause_after(error)
             time.sleep(pause)
@@ -132,18 +128,18 @@ class AsyncPolicyClient:
         self.url = _checked_url(url)
         self.deadline_seconds = _checked_deadline(deadline_seconds)
         self._transport = transport
-        self._http: httpx.AsyncClient | None = None
+        self._network: httpx.AsyncBaseTransport | None = None
 
     async def __aenter__(self) -> Self:
-        self._http = httpx.AsyncClient(base_url=self.url, transport=self._transport, limits=UNLIMITED)
+        self._network = self._transport or KeepAlive()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._http is not None:
-            await self._http.aclose()
-            self._http = None
+        if self._network is not None:
+            await self._network.aclose()
+            self._network = None
 
     async def policies(self) -> list[PolicyInfo]:
         """See `PolicyClient.policies`."""
@@ -171,33 +167,34 @@ class AsyncPolicyClient:
 
     async def send(self, call: Call[AnswerT]) -> AnswerT:
         """See `PolicyClient.send`."""
-        http = _opened(self._http)
+        network = _opened(self._network)
         patience = Patience(self.url, self.deadline_seconds)
         while True:
             try:
-                timeout = patience.begin_try()
-                response = await http.request(
-                    call.method, call.path, content=call.content, headers=call.headers, timeout=timeout
-                )
-                return call.read(response.status_code, response.headers, response.content)
+                response = await network.handle_async_request(call.request(self.url, patience.begin_try()))
+                return call.read(response.status_code, response.headers, await response.aread())
             except (httpx.RequestError, ServiceError) as error:
                 pause = patience.pause_after(error)
             await anyio.sleep(pause)
 
 
-HttpT = TypeVar("HttpT", httpx.Client, httpx.AsyncClient)
+NetworkT = TypeVar("NetworkT", httpx.BaseTransport, httpx.AsyncBaseTransport)
 
 
-def _opened(http: HttpT | None) -> HttpT:
-    if http is None:
+def _opened(network: NetworkT | None) -> NetworkT:
+    if network is None:
         raise RuntimeError("the client is not open: use it in a `with` block")
-    return http
+    return network
 
 
 def _checked_url(url: str) -> str:
-    if not url.startswith(("http://", "https://")):
-        raise ConfigError(f"url {url!r} does not begin with http:// or https://")
-    return url
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise ConfigError(f"url {url!r} is no address: {error}") from error
+    if parsed.scheme not in ("http", "https") or not parsed.host:
+        raise ConfigError(f"url {url!r} does not begin with http:// or https:// and a host")
+    return url.rstrip("/")
 
 
 def _checked_deadline(seconds: float) -> float:

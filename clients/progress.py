@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from tqdm import tqdm
 
@@ -18,11 +18,12 @@ class Progress:
         self._episodes = episodes
         self._steps = 0
         self._began = self._refreshed = 0.0
-        self._bar: tqdm[None] | None = None
+        self._bar: tqdm[Any] | None = None
 
     def __enter__(self) -> Self:
         self._began = time.monotonic()
-        self._bar = tqdm(total=self._episodes, unit="episode", disable=None)
+        bar: tqdm[Any] = tqdm(total=self._episodes, unit="episode", disable=None)
+        self._bar = bar
         return self
 
     def __exit__(

@@ -1,0 +1,221 @@
+"""FakeService: a small real service that keeps the contract's step rules in a dict and fails on request."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from lamo.errors import ContentChanged, EpisodeEnded, ServiceError, StepConflict, UnknownEpisode, UnknownPolicy
+
+POLICY = {
+    "name": "drift",
+    "revision": "0123456789ab",
+    "task": "drift",
+    "observation": {"shape": [3], "dtype": "float32", "mean": [0.0] * 3, "std": [1.0] * 3},
+    "action": {"shape": [2], "dtype": "float32", "low": [-1.0, -1.0], "high": [1.0, 1.0]},
+    "context_length": 4,
+    "hop": 2,
+    "dtype": "float32",
+    "return_scale": 1.0,
+    "target_returns": [9.0, 5.0],
+    "max_timesteps": 6,
+    "environment": "Drift-v0",
+}
+TIMING = dict.fromkeys(("queue_ms", "recall_ms", "infer_ms", "commit_ms", "total_ms"), 0.1) | {"batch_size": 1}
+
+Reply = Callable[[], Response]
+
+
+@dataclass
+class Episode:
+    """What the service keeps of one episode: the start's fields, each step's request, and the summary."""
+
+    start: dict[str, Any]
+    steps: list[dict[str, Any]] = field(default_factory=list)
+    end: dict[str, Any] | None = None
+
+    @property
+    def committed_step(self) -> int:
+        return len(self.steps) - 1
+
+    @property
+    def target_return(self) -> float:
+        return float(self.start.get("target_return", POLICY["target_returns"][0]))
+
+    @property
+    def episode_return(self) -> float:
+        return sum(step.get("reward", 0.0) for step in [*self.steps, self.end or {}])
+
+
+class FakeService:
+    """Serves one policy whose action is a simple function of observation and step.
+
+    Attributes:
+        policy: what is served.
+        episodes: by id.
+        refusals: answers given instead of looking at the next requests.
+        delay_seconds: how long an act takes.
+        requests: method and path of everything that came.
+        most_acting: the most acts that were under way at once.
+    """
+
+    def __init__(self) -> None:
+        self.policy: dict[str, Any] = dict(POLICY)
+        self.episodes: dict[str, Episode] = {}
+        self.refusals: deque[Reply] = deque()
+        self.delay_seconds = 0.0
+        self.requests: list[str] = []
+        self.most_acting = 0
+        self._acting = 0
+        self.app = Starlette(
+            routes=[
+                Route("/policies", self._guarded(self._policies)),
+                Route("/policies/{name}", self._guarded(self._policy)),
+                Route("/episodes/{id}", self._guarded(self._start), methods=["PUT"]),
+                Route("/episodes/{id}", self._guarded(self._state), methods=["GET"]),
+                Route("/episodes/{id}", self._guarded(self._delete), methods=["DELETE"]),
+                Route("/episodes/{id}/act", self._guarded(self._act), methods=["POST"]),
+                Route("/episodes/{id}/end", self._guarded(self._end), methods=["POST"]),
+            ]
+        )
+
+    def refuse(self, error: ServiceError, times: int = 1, headers: dict[str, str] | None = None) -> None:
+        self.refusals.extend([lambda: problem(error, headers)] * times)
+
+    def answer(self, status: int, body: str, times: int = 1) -> None:
+        self.refusals.extend([lambda: Response(body, status, media_type="text/html")] * times)
+
+    def _guarded(self, handler: Callable[[Request], Awaitable[Response]]) -> Any:
+        async def guarded(request: Request) -> Response:
+            self.requests.append(f"{request.method} {request.url.path}")
+            if self.refusals:
+                return self.refusals.popleft()()
+            try:
+                return await handler(request)
+            except ServiceError as error:
+                return problem(error)
+
+        return guarded
+
+    async def _policies(self, request: Request) -> Response:
+        return JSONResponse({"api_version": "1", "server_version": "0", "policies": [self.policy]})
+
+    async def _policy(self, request: Request) -> Response:
+        self._check_policy(request.path_params["name"])
+        return JSONResponse(self.policy)
+
+    def _check_policy(self, name: str) -> None:
+        if name.partition("@")[0] != self.policy["name"]:
+            raise UnknownPolicy(f"policy {name!r} is not served")
+
+    async def _start(self, request: Request) -> Response:
+        fields = await request.json()
+        self._check_policy(fields.get("policy", self.policy["name"]))
+        known = request.path_params["id"] in self.episodes
+        self.episodes.setdefault(request.path_params["id"], Episode(fields))
+        return JSONResponse(self._describe(request), 200 if known else 201)
+
+    async def _state(self, request: Request) -> Response:
+        return JSONResponse(self._describe(request))
+
+    async def _delete(self, request: Request) -> Response:
+        self._episode(request)
+        del self.episodes[request.path_params["id"]]
+        return Response(status_code=204)
+
+    async def _act(self, request: Request) -> Response:
+        sent = await request.json()
+        self._acting += 1
+        self.most_acting = max(self.most_acting, self._acting)
+        await asyncio.sleep(self.delay_seconds)
+        self._acting -= 1
+        episode, step = self._episode(request), sent["step"]
+        if episode.end is not None:
+            raise EpisodeEnded("the episode has ended")
+        replayed = 0 <= step < len(episode.steps)
+        if replayed and episode.steps[step] != sent:
+            raise ContentChanged(f"step {step} was recorded with other content")
+        if not replayed:
+            self._check_step(episode, step)
+            episode.steps.append(sent)
+        return JSONResponse(
+            {
+                "episode_id": request.path_params["id"],
+                "step": step,
+                "action": propose(sent["observation"], step),
+                "return_to_go": episode.target_return,
+                "policy": self.policy["name"],
+                "revision": self.policy["revision"],
+                "committed_step": episode.committed_step,
+                "replayed": replayed,
+                "clipped": [],
+                "observation_zscore": 0.0,
+                "timing": TIMING,
+                "a_field_of_a_newer_service": 1,
+            }
+        )
+
+    async def _end(self, request: Request) -> Response:
+        sent = await request.json()
+        episode = self._episode(request)
+        self._check_step(episode, sent["step"])
+        if episode.end not in (None, sent):
+            raise ContentChanged("the episode ended otherwise")
+        episode.end = sent
+        return JSONResponse(
+            {
+                "episode_id": request.path_params["id"],
+                "length": len(episode.steps),
+                "episode_return": episode.episode_return,
+                "target_return": episode.target_return,
+                "terminated": sent.get("terminated", False),
+                "truncated": sent.get("truncated", False),
+                "success": sent.get("success"),
+            }
+        )
+
+    def _check_step(self, episode: Episode, step: int) -> None:
+        if step != len(episode.steps):
+            raise StepConflict(
+                f"step {step} is not the expected {len(episode.steps)}",
+                committed_step=episode.committed_step,
+                expected_step=len(episode.steps),
+            )
+
+    def _episode(self, request: Request) -> Episode:
+        episode_id = request.path_params["id"]
+        if episode_id not in self.episodes:
+            raise UnknownEpisode(f"episode {episode_id} is unknown")
+        return self.episodes[episode_id]
+
+    def _describe(self, request: Request) -> dict[str, Any]:
+        episode = self._episode(request)
+        return {
+            "episode_id": request.path_params["id"],
+            **{name: self.policy[name] for name in ("revision", "hop", "dtype")},
+            "policy": self.policy["name"],
+            "target_return": episode.target_return,
+            "return_to_go": episode.target_return,
+            "episode_return": episode.episode_return,
+            "committed_step": episode.committed_step,
+            "expected_step": episode.committed_step + 1,
+            "labels": episode.start.get("labels", {}),
+            "expires_at": 0.0,
+            "ended": episode.end is not None,
+        }
+
+
+def propose(observation: list[float], step: int) -> list[float]:
+    return [max(-1.0, min(1.0, observation[0] / 3 + 0.1 * step)), max(-1.0, min(1.0, observation[1] / 7))]
+
+
+def problem(error: ServiceError, headers: dict[str, str] | None = None) -> Response:
+    return JSONResponse(error.problem(), error.status, headers, "application/problem+json")

@@ -1,0 +1,305 @@
+import asyncio
+import inspect
+import re
+import time
+
+import httpx
+import numpy as np
+import pytest
+from anyio.from_thread import start_blocking_portal
+
+from clients.episode import AsyncEpisode, Episode
+from clients.policy_client import AsyncPolicyClient, PolicyClient
+from lamo.errors import (
+    ConfigError,
+    ContentChanged,
+    Draining,
+    EpisodeEnded,
+    InternalError,
+    QueueFull,
+    ServiceUnreachable,
+    StepConflict,
+    UnknownEpisode,
+    UnknownPolicy,
+    UnreadableAnswer,
+)
+
+OBSERVATION = np.array([0.3, -0.7, 0.1], np.float32)
+
+
+class Blocking:
+    """The asynchronous client, or one of its episodes, called from blocking code."""
+
+    def __init__(self, portal, awaited):
+        self._portal = portal
+        self._awaited = awaited
+
+    def __getattr__(self, name):
+        value = getattr(self._awaited, name)
+        if not inspect.iscoroutinefunction(value):
+            return value
+
+        def call(*arguments, **named):
+            result = self._portal.call(lambda: value(*arguments, **named))
+            return Blocking(self._portal, result) if isinstance(result, AsyncEpisode) else result
+
+        return call
+
+
+@pytest.fixture(params=["blocking", "asynchronous"])
+def connect(request):
+    """Opens a client of either kind; every test of this file holds for both."""
+    closing = []
+
+    def connect(url, **options):
+        if request.param == "blocking":
+            client = PolicyClient(url, **options)
+            closing.append(client)
+            return client.__enter__()
+        portal_context = start_blocking_portal()
+        portal = portal_context.__enter__()
+        client = portal.wrap_async_context_manager(AsyncPolicyClient(url, **options))
+        closing.extend([portal_context, client])
+        return Blocking(portal, client.__enter__())
+
+    yield connect
+    for context in reversed(closing):
+        context.__exit__(None, None, None)
+
+
+def test_an_episode_is_played_from_start_to_end(connect, url, service, proposed):
+    client = connect(url)
+    episode = client.start("drift", 7.5, ttl_seconds=60, labels={"robot": "left"})
+    for step in range(3):
+        answer = episode.act(OBSERVATION, reward=1.5 if step else None)
+        assert (answer.step, answer.committed_step, answer.replayed) == (step, step, False)
+        assert answer.action == proposed([float(number) for number in OBSERVATION], step)
+    assert episode.state().expected_step == 3
+    summary = episode.end(1.5, terminated=True, success=True)
+    assert (summary.length, summary.episode_return, summary.terminated, summary.success) == (3, 4.5, True, True)
+    assert service.episodes[episode.episode_id].start == {
+        "policy": "drift",
+        "target_return": 7.5,
+        "ttl_seconds": 60,
+        "labels": {"robot": "left"},
+    }
+
+
+def test_ids_are_random_and_long(connect, url):
+    client = connect(url)
+    first, second = client.start().episode_id, client.start().episode_id
+    assert first != second
+    assert len(first) >= 22  # 128 bits in base 64
+
+
+def test_policies_are_described(connect, url):
+    client = connect(url)
+    assert [policy.name for policy in client.policies()] == ["drift"]
+    assert client.policy("drift").target_returns == [9.0, 5.0]
+
+
+def test_a_lost_answer_leads_to_the_same_step_again_and_to_no_second_one(connect, url, service, lossy):
+    client = connect(url, transport=lossy(2, "/act"))
+    episode = client.start()
+    answer = episode.act(OBSERVATION)
+    assert answer.replayed
+    assert episode.act(OBSERVATION, 1.0).step == 1
+    assert [step["step"] for step in service.episodes[episode.episode_id].steps] == [0, 1]
+    assert len([request for request in service.requests if request.endswith("/act")]) == 4
+
+
+def test_a_lost_start_leaves_no_orphan(connect, url, service, lossy):
+    client = connect(url, transport=lossy(1))
+    episode = client.start()
+    assert list(service.episodes) == [episode.episode_id]
+
+
+def test_a_lost_end_gives_the_same_summary(connect, url, lossy):
+    client = connect(url, transport=lossy(1, "/end"))
+    episode = client.start()
+    episode.act(OBSERVATION)
+    assert episode.end(2.0, truncated=True).episode_return == 2.0
+
+
+@pytest.mark.parametrize("error", [Draining("shutting down"), QueueFull("full")])
+def test_what_the_service_calls_retryable_is_sent_again(connect, url, service, error):
+    client = connect(url)
+    episode = client.start()
+    service.refuse(error, times=2)
+    assert episode.act(OBSERVATION).step == 0
+
+
+def test_the_service_says_when_to_come_back(connect, url, service):
+    client = connect(url)
+    episode = client.start()
+    service.refuse(QueueFull("full", retry_after_ms=300))
+    began = time.monotonic()
+    episode.act(OBSERVATION)
+    assert time.monotonic() - began >= 0.3
+
+
+def test_the_header_says_when_to_come_back(connect, url, service):
+    client = connect(url)
+    service.refuse(QueueFull("full"), headers={"Retry-After": "60"})
+    with pytest.raises(QueueFull, match=r"full \(still so after \d\.\d s and 1 try\)"):
+        client.policies()
+
+
+def test_a_proxys_bad_gateway_is_sat_out(connect, url, service):
+    client = connect(url)
+    service.answer(502, "<html>Bad gateway</html>")
+    assert client.policies()
+
+
+@pytest.mark.parametrize(("status", "error"), [(200, UnreadableAnswer), (500, InternalError)])
+def test_pages_that_time_does_not_heal_are_reported_at_once(connect, url, service, status, error):
+    client = connect(url)
+    service.answer(status, "<html>?</html>")
+    with pytest.raises(error):
+        client.policies()
+    assert len(service.requests) == 1
+
+
+def test_a_changed_request_is_not_tried_again(connect, url, service):
+    client = connect(url)
+    episode = client.start()
+    episode.act(OBSERVATION)
+    service.refuse(ContentChanged("step 1 was recorded with other content"))
+    before = len(service.requests)
+    with pytest.raises(ContentChanged):
+        episode.act(OBSERVATION, 1.0)
+    assert len(service.requests) == before + 1
+
+
+def test_a_failed_step_stays_the_next_one(connect, url, service):
+    client = connect(url, deadline_seconds=1.0)
+    episode = client.start()
+    service.refuse(Draining("shutting down"), times=50)
+    with pytest.raises(Draining, match="still so after"):
+        episode.act(OBSERVATION)
+    service.refusals.clear()
+    assert episode.act(OBSERVATION).step == 0
+
+
+def test_one_deadline_holds_for_all_tries_of_a_call(connect, url, service):
+    client = connect(url, deadline_seconds=1.0)
+    service.refuse(Draining("shutting down"), times=1000)
+    with pytest.raises(Draining, match=r"shutting down \(still so after [0-4]\.\d s and \d+ tries\)"):
+        client.policies()
+
+
+def test_a_service_that_hangs_is_given_up_at_the_deadline(connect, url, service):
+    client = connect(url, deadline_seconds=1.0)
+    episode = client.start()
+    service.delay_seconds = 6.0
+    began = time.monotonic()
+    with pytest.raises(ServiceUnreachable, match=rf"no answer from {url} after [0-4]\.\d s and 1 try: "):
+        episode.act(OBSERVATION)
+    assert time.monotonic() - began < 6.0
+
+
+def test_an_unreachable_service_is_named_with_the_time_spent(connect, dead_url):
+    client = connect(dead_url, deadline_seconds=1.0)
+    with pytest.raises(ServiceUnreachable) as raised:
+        client.policies()
+    assert re.match(rf"no answer from {dead_url} after \d\.\d s and \d+ tries: ", str(raised.value))
+
+
+def test_a_store_that_lost_steps_is_called_that(connect, url, service):
+    client = connect(url)
+    episode = client.start()
+    for step in range(4):
+        episode.act(OBSERVATION, 1.0 if step else None)
+    del service.episodes[episode.episode_id].steps[2:]
+    with pytest.raises(StepConflict) as raised:
+        episode.act(OBSERVATION, 1.0)
+    assert str(raised.value) == (
+        f"the service's store lost steps of episode {episode.episode_id}: "
+        "step 3 was answered, but the episode now ends at step 1"
+    )
+    assert (raised.value.committed_step, raised.value.expected_step) == (1, 2)
+
+
+def test_a_step_another_client_took_is_an_ordinary_conflict(connect, url):
+    client = connect(url)
+    episode = client.start()
+    other = client.resume(episode.episode_id)
+    for step in range(3):
+        other.act(OBSERVATION, 1.0 if step else None)
+    episode.act(OBSERVATION)
+    other.act(OBSERVATION, 1.0)
+    with pytest.raises(ContentChanged):
+        episode.act(OBSERVATION, 2.0)
+
+
+def test_an_episode_goes_on_after_its_client_was_started_again(connect, url):
+    episode_id = connect(url).start().episode_id
+    first = connect(url).resume(episode_id)
+    assert first.act(OBSERVATION).step == 0
+    second = connect(url).resume(episode_id)
+    assert (second.step, second.act(OBSERVATION, 1.0).step) == (1, 1)
+
+
+def test_deleting_twice_is_harmless(connect, url, service):
+    client = connect(url)
+    episode = client.start()
+    episode.delete()
+    episode.delete()
+    assert service.episodes == {}
+    with pytest.raises(UnknownEpisode, match=f"episode {episode.episode_id} is unknown"):
+        episode.state()
+
+
+def test_an_ended_episode_takes_no_step(connect, url):
+    episode = connect(url).start()
+    episode.act(OBSERVATION)
+    episode.end(0.0, terminated=True)
+    with pytest.raises(EpisodeEnded):
+        episode.act(OBSERVATION, 1.0)
+
+
+def test_an_unknown_policy_is_named(connect, url):
+    with pytest.raises(UnknownPolicy, match="policy 'nobody' is not served"):
+        connect(url).start("nobody")
+
+
+@pytest.mark.parametrize("kind", [PolicyClient, AsyncPolicyClient])
+def test_nothing_is_opened_before_the_with_block(kind):
+    policies = kind("http://nobody.invalid").policies
+    run = asyncio.run if inspect.iscoroutinefunction(policies) else list
+    with pytest.raises(RuntimeError, match="use it in a `with` block"):
+        run(policies())
+
+
+@pytest.mark.parametrize("kind", [PolicyClient, AsyncPolicyClient])
+@pytest.mark.parametrize("address", ["localhost:8000", "redis://localhost", "http://", "http://h:port"])
+def test_what_is_no_http_address_is_refused(kind, address):
+    with pytest.raises(ConfigError, match=f"url '{address}'"):
+        kind(address)
+
+
+@pytest.mark.parametrize("seconds", [0, -1, float("nan")])
+def test_a_deadline_is_positive(seconds):
+    with pytest.raises(ConfigError, match="a deadline of"):
+        PolicyClient("http://localhost", deadline_seconds=seconds)
+
+
+@pytest.mark.parametrize(("blocking", "awaited"), [(PolicyClient, AsyncPolicyClient), (Episode, AsyncEpisode)])
+def test_the_two_kinds_have_one_surface(blocking, awaited):
+    def surface(kind):
+        methods = inspect.getmembers(kind, inspect.isfunction)
+        return {
+            name: list(inspect.signature(method).parameters.values())
+            for name, method in methods
+            if not name.startswith("_")
+        }
+
+    assert surface(blocking) == surface(awaited)
+
+
+def test_a_client_in_the_app_needs_no_network(service):
+    portal_context = start_blocking_portal()
+    with portal_context as portal:
+        client = AsyncPolicyClient("http://app", transport=httpx.ASGITransport(service.app))
+        with portal.wrap_async_context_manager(client) as opened:
+            assert portal.call(opened.policies)[0].name == "drift"
