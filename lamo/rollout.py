@@ -120,6 +120,7 @@ class _Episode:
     environment: Environment
     observation: Observations
     reward: float = 0.0
+    episode_return: float = 0.0
     rewards: list[float] = field(default_factory=list)
     observations: list[Observations] = field(default_factory=list)
     actions: list[Actions] = field(default_factory=list)
@@ -205,6 +206,7 @@ def _step(
         episode.observation = np.asarray(observation, observation_dtype)
         episode.reward = float(reward)
         episode.rewards.append(episode.reward)
+        episode.episode_return += episode.reward  # one by one, as the service adds them up
         episode.terminated = bool(terminated)
         episode.truncated = bool(truncated) or (len(episode.rewards) >= max_timesteps and not terminated)
 
@@ -217,7 +219,7 @@ def _result(episode: _Episode, *, keep_trace: bool) -> EpisodeResult:
         )
     return EpisodeResult(
         plan=episode.plan,
-        episode_return=sum(episode.rewards),  # in the order they came, as the service adds them up
+        episode_return=episode.episode_return,
         episode_length=len(episode.rewards),
         terminated=episode.terminated,
         truncated=episode.truncated,
