@@ -1,6 +1,7 @@
 # The index of commands. `make demo` and `make test` work on a machine with Python 3.11+ and make alone.
 PYTHON ?= python3
 VENV   ?= .venv
+DEMO   ?=           # --short for the quick form
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
@@ -18,7 +19,7 @@ $(BIN)/.installed: pyproject.toml constraints.txt
 	@touch $@
 
 demo: setup           ## Data, training, merge, service, evaluation over HTTP: ends with a score table and demo/report.html
-	$(BIN)/python examples/demo.py
+	$(BIN)/python examples/demo.py $(DEMO)
 
 test: setup           ## Run the tests
 	$(BIN)/python -m pytest

@@ -80,23 +80,15 @@ class Scaling:
             lengths=self._to_device(torch.from_numpy(lengths)),
         )
 
-    def collate(
-        self, windows: Sequence[EpisodeWindow], rows: int | None = None, timesteps: int | None = None
-    ) -> Batch:
-        """The tensors of live windows.
-
-        `rows` and `timesteps` fix the batch's shape (the last window fills the rows left over); without them it
-        is as small as the windows allow. The fixed shape is what makes an action independent of its neighbours.
-        """
-        longest = max(len(window.returns_to_go) for window in windows) if timesteps is None else timesteps
-        height = len(windows) if rows is None else rows
-        returns_to_go = np.zeros((height, longest), np.float64)
-        observations = np.zeros((height, longest, *windows[0].observations.shape[1:]), np.float32)
-        actions = np.zeros((height, longest, windows[0].actions.shape[1]), np.float32)
-        steps = np.zeros((height, longest), np.int64)
-        lengths = np.zeros(height, np.int64)
-        for row in range(height):
-            window = windows[min(row, len(windows) - 1)]
+    def collate(self, windows: Sequence[EpisodeWindow]) -> Batch:
+        """The tensors of live windows, padded to the longest of them."""
+        longest = max(len(window.returns_to_go) for window in windows)
+        returns_to_go = np.zeros((len(windows), longest), np.float64)
+        observations = np.zeros((len(windows), longest, *windows[0].observations.shape[1:]), np.float32)
+        actions = np.zeros((len(windows), longest, windows[0].actions.shape[1]), np.float32)
+        steps = np.zeros((len(windows), longest), np.int64)
+        lengths = np.zeros(len(windows), np.int64)
+        for row, window in enumerate(windows):
             length = len(window.returns_to_go)
             returns_to_go[row, :length] = window.returns_to_go
             observations[row, :length] = window.observations

@@ -137,7 +137,7 @@ def _served_revision(directory: Path) -> Path:
     if not pointer.exists():
         return directory
     chosen = pointer.read_text(encoding="utf-8").strip()
-    if Path(chosen).name != chosen or not (directory / chosen).is_dir():
+    if not chosen or Path(chosen).name != chosen or not (directory / chosen).is_dir():
         raise CheckpointError(f"{pointer} names {chosen!r}, which is no directory beside it")
     return directory / chosen
 

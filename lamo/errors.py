@@ -30,7 +30,8 @@ LamoError
     │   ├── RevisionNotLoaded
     │   └── StoreUnavailable
     ├── DeadlineExceeded        504
-    └── ServiceUnreachable      raised by clients only: no answer came
+    ├── ServiceUnreachable      raised by clients only: no answer came
+    └── UnreadableAnswer        raised by clients only: what came is no answer of this API
 
 On the wire a ServiceError is an RFC 9457 problem document; `problem` writes it and `from_problem` reads it
 back into the same class.
@@ -79,12 +80,13 @@ class ServiceError(LamoError):
         expected_step: the step the service expects next, where known.
         retry_after_ms: how long a client should wait before it sends the same request again, where known.
         request_id: the id under which the service logged the request, where known.
+        retryable: whether the same request again may succeed; a problem document's word overrules the class's.
     """
 
     status: ClassVar[int] = 500
     kind: ClassVar[str] = "internal"
     title: ClassVar[str] = "The service failed"
-    retryable: ClassVar[bool] = False
+    retryable: bool = False
 
     def __init__(
         self,
@@ -125,13 +127,16 @@ class ServiceError(LamoError):
         """
         kind = str(document.get("type", "")).rpartition(":")[2]
         error_class = _BY_KIND.get(kind) or _BY_STATUS.get(status) or _unknown_status(status)
-        return error_class(
+        error = error_class(
             str(document.get("detail") or document.get("title") or f"the service answered {status}"),
             committed_step=_integer(document.get("committed_step")),
             expected_step=_integer(document.get("expected_step")),
             retry_after_ms=_integer(document.get("retry_after_ms")),
             request_id=None if document.get("request_id") is None else str(document["request_id"]),
         )
+        if isinstance(document.get("retryable"), bool):
+            error.retryable = bool(document["retryable"])
+        return error
 
     @classmethod
     def subclasses(cls) -> Iterator[type[Self]]:
@@ -277,6 +282,12 @@ class ServiceUnreachable(ServiceError):
     status, kind, title, retryable = 503, "service-unreachable", "Service unreachable", True
 
 
+class UnreadableAnswer(ServiceError):
+    """What came is no answer of this API: another server listens there, or a newer one."""
+
+    kind, title = "unreadable-answer", "Unreadable answer"
+
+
 def _integer(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
@@ -290,3 +301,4 @@ _BY_KIND = {error.kind: error for error in ServiceError.subclasses() if "kind" i
 _BY_STATUS: dict[int, type[ServiceError]] = {}
 for _error in ServiceError.subclasses():
     _BY_STATUS.setdefault(_error.status, _error)
+del _error

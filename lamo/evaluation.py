@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from lamo.errors import ConfigError
-from lamo.rollout import EpisodePlan, EpisodeResult
+from lamo.rollout import EpisodePlan, EpisodeResult, Trace
 from lamo.scores import REFERENCE_RETURNS, normalized_score
 
 EVALUATION_STREAM = 1
@@ -108,6 +108,25 @@ def write_scores(path: Path, scores: Iterable[Score]) -> None:
         rows.writerows(astuple(score) for score in scores)
 
 
+def read_scores(path: Path) -> list[Score]:
+    """The rows of a `scores.csv`.
+
+    Raises:
+        ConfigError: there is no such file, its columns are others, or it has no rows.
+    """
+    if not path.is_file():
+        raise ConfigError(f"there are no scores at {path}")
+    columns = [field.name for field in fields(Score)]
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = csv.DictReader(file)
+        if rows.fieldnames is None or list(rows.fieldnames) != columns:
+            raise ConfigError(f"{path} has the columns {rows.fieldnames}, scores have {columns}")
+        scores = [_score(row) for row in rows]
+    if not scores:
+        raise ConfigError(f"{path} holds no episode")
+    return scores
+
+
 def write_traces(path: Path, results: Sequence[EpisodeResult]) -> None:
     """Write `traces.npz`: what E episodes played with `traces=True` did, end to end.
 
@@ -128,6 +147,17 @@ def write_traces(path: Path, results: Sequence[EpisodeResult]) -> None:
     )
 
 
+def read_traces(path: Path) -> list[tuple[EpisodePlan, Trace]]:
+    """What `write_traces` wrote, episode by episode."""
+    with np.load(path, allow_pickle=False) as arrays:
+        cuts = np.cumsum(arrays["lengths"])[:-1]
+        columns = (np.split(arrays[name], cuts) for name in ("observations", "actions", "rewards"))
+        traces = [Trace(*parts) for parts in zip(*columns, strict=True)]
+        targets, seeds = arrays["target_returns"].tolist(), arrays["seeds"].tolist()
+    plans_played = [EpisodePlan(target, seed) for target, seed in zip(targets, seeds, strict=True)]
+    return list(zip(plans_played, traces, strict=True))
+
+
 def table(summaries: Iterable[ScoreSummary]) -> str:
     """The summaries as text for a terminal, one line each under a header."""
     header = ("policy", "hop", "target", "episodes", "return", "length", "normalized score")
@@ -135,6 +165,20 @@ def table(summaries: Iterable[ScoreSummary]) -> str:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
     return "\n".join(lines) + "\n"
+
+
+def _score(row: dict[str, str]) -> Score:
+    return Score(
+        task=row["task"],
+        policy=row["policy"],
+        revision=row["revision"],
+        hop=int(row["hop"]),
+        target_return=float(row["target_return"]),
+        seed=int(row["seed"]),
+        episode_return=float(row["episode_return"]),
+        episode_length=int(row["episode_length"]),
+        normalized_score=float(row["normalized_score"]) if row["normalized_score"] else None,
+    )
 
 
 def _summary(scores: Sequence[Score]) -> ScoreSummary:

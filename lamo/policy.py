@@ -17,18 +17,16 @@ from lamo.model import LamoModel
 from lamo.normalization import Normalization
 from lamo.window import Actions, EpisodeWindow
 
-REPRODUCIBLE_ROWS = 8
-"""Rows of every forward pass in reproducible mode: a lone request pays for this many, many share them."""
-
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 class Policy:
     """A merged network ready to act.
 
-    In `reproducible` mode every forward pass has the same number of rows and tokens, so that an action is the
-    same bits whoever shares the batch, in process and behind the service, on machines of one type with one
-    number of threads; `verify_reproducible` proves it for the machine it runs on.
+    In `reproducible` mode every forward pass holds one window, unpadded, so that an action is the same bits
+    whoever asks at the same time, in process and behind the service, on machines of one type with one number of
+    threads. A fixed batch shape would be faster but is not enough: on a CPU attention gives one row other bits
+    than another (docs/decisions/0002).
     """
 
     def __init__(
@@ -95,10 +93,8 @@ class Policy:
         Rows may be not finite if the network is broken; whoever asks has to look.
         """
         if not self.reproducible:
-            return self._forward(windows, None, None)
-        chunks = [windows[first : first + REPRODUCIBLE_ROWS] for first in range(0, len(windows), REPRODUCIBLE_ROWS)]
-        rows = [self._forward(chunk, REPRODUCIBLE_ROWS, self.config.context_length) for chunk in chunks]
-        return np.concatenate(rows)
+            return self._forward(windows)
+        return np.concatenate([self._forward([window]) for window in windows])
 
     def clip(
         self,
@@ -117,18 +113,6 @@ class Policy:
             batch *= 2
         self.propose([window] * largest_batch)
 
-    def verify_reproducible(self) -> bool:
-        """Whether this machine gives one window the same bits at every row and among any neighbours."""
-        generator = np.random.default_rng(1)
-        window = self._longest_window(generator)
-        neighbours = [self._longest_window(generator) for _ in range(REPRODUCIBLE_ROWS - 1)]
-        alone = self.propose([window])[0]
-        for row in range(REPRODUCIBLE_ROWS):
-            together = self.propose([*neighbours[:row], window, *neighbours[row:]])
-            if together[row].tobytes() != alone.tobytes():
-                return False
-        return True
-
     def _longest_window(self, generator: np.random.Generator) -> EpisodeWindow:
         window = self.begin(self.config.target_returns[0])
         size, action_dim = self.config.observation.size, self.config.action.size
@@ -140,9 +124,6 @@ class Policy:
         return window
 
     @torch.inference_mode()
-    def _forward(
-        self, windows: Sequence[EpisodeWindow], rows: int | None, timesteps: int | None
-    ) -> NDArray[np.float32]:
-        batch = self._scaling.collate(windows, rows, timesteps)
-        actions: NDArray[np.float32] = self.model.last_actions(batch)[: len(windows)].float().cpu().numpy()
+    def _forward(self, windows: Sequence[EpisodeWindow]) -> NDArray[np.float32]:
+        actions: NDArray[np.float32] = self.model.last_actions(self._scaling.collate(windows)).float().cpu().numpy()
         return actions

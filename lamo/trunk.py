@@ -10,9 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any, cast, get_args
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -151,7 +153,7 @@ class PretrainedTrunk:
         trunk_config = trunk_config_of(config, name)
         try:
             loaded: Any = GPT2Model.from_pretrained(name, dtype=torch.float32, output_loading_info=True)
-        except (OSError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, RuntimeError, EOFError, UnpicklingError, SafetensorError) as error:
             raise LanguageModelError(f"weights of {name!r} cannot be read: {_first_line(error)}") from error
         model, report = loaded
         if missing := sorted(report["missing_keys"]):

@@ -1,4 +1,4 @@
-"""The command line `lamo-train`: make data, pretrain a language model, train, evaluate and export policies."""
+"""The command line `lamo-train`: data, pretraining, training, evaluation, export and report."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ COMMANDS = {
     "train": ("training.options", "training.train", "train a policy and export it"),
     "evaluate": ("training.evaluate", "training.evaluate", "play a policy in this process"),
     "export": ("training.export", "training.export", "write a run's policy as a checkpoint"),
+    "report": ("training.report", "training.report", "draw a page of what an exported policy scores"),
 }
 """Each command with the modules that declare its options and carry it out; they are loaded when it is chosen."""
 

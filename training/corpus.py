@@ -181,9 +181,7 @@ def python_topics() -> list[str]:
     try:
         topics: Mapping[str, str] = importlib.import_module("pydoc_data.topics").topics
     except ImportError as error:
-        raise DatasetError(
-            "this Python has no pydoc_data.topics to read text from; name a text file"
-        ) from error
+        raise DatasetError("this Python has no pydoc_data.topics to read text from; name a text file") from error
     return [topics[name].strip() for name in sorted(topics)]
 
 

@@ -30,9 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     making = commands.add_parser("make", help="record offline data with a scripted behavior policy")
     making.add_argument("--task", default="reacher2d", help="the task to play; a script exists for reacher2d")
     making.add_argument("--episodes", type=int, default=500, help="episodes to record (default %(default)s)")
-    making.add_argument(
-        "--seed", type=int, default=0, help="the same seed makes the same file, byte for byte"
-    )
+    making.add_argument("--seed", type=int, default=0, help="the same seed makes the same file, byte for byte")
     making.add_argument("--out", type=Path, required=True, metavar="FILE", help="HDF5 file to write")
 
     converting = commands.add_parser("convert", help="copy a recording, or a part of it, to an HDF5 file")
@@ -80,9 +78,7 @@ def make(task: str, episodes: int, seed: int, out: Path) -> None:
         DatasetError: the file cannot be written.
     """
     if get_task(task).name != "reacher2d":
-        raise ConfigError(
-            f"no behavior policy is scripted for task {task!r}; data is made for reacher2d only"
-        )
+        raise ConfigError(f"no behavior policy is scripted for task {task!r}; data is made for reacher2d only")
     _refuse_other_suffix(out)
     seeds = episode_seeds(seed, episodes)
     trajectories = record_episodes(tqdm(seeds, desc="recording", unit="episode"))
@@ -96,9 +92,7 @@ def make(task: str, episodes: int, seed: int, out: Path) -> None:
     hdf5.write(out, trajectories, attributes)
 
 
-def convert(
-    source: Path, out: Path, episodes: tuple[int, int] | None, sample_ratio: float, seed: int
-) -> None:
+def convert(source: Path, out: Path, episodes: tuple[int, int] | None, sample_ratio: float, seed: int) -> None:
     """Copy chosen episodes to `out`; their indices in the source go beside it, as `<stem>.episodes.json`.
 
     Raises:

@@ -101,7 +101,5 @@ def _finite(arrays: Arrays, key: str, source: str) -> NDArray[np.generic]:
     finite = np.asarray(rows.all(axis=1))  # [N]
     if not finite.all():
         bad = np.flatnonzero(~finite)
-        raise DatasetError(
-            f"{source}: {key} is not finite at {len(bad)} of {len(finite)} steps, first at {bad[0]}"
-        )
+        raise DatasetError(f"{source}: {key} is not finite at {len(bad)} of {len(finite)} steps, first at {bad[0]}")
     return arrays[key]

@@ -139,9 +139,7 @@ class _Pretraining:
                 bar.set_postfix(loss=f"{self._finite(loss):.3f}", done=f"{progress:.1%}")
             if time.monotonic() - saved > 60 * config.save_minutes:
                 held_out = self._save(untrained, started).texts[0].trained
-                tqdm.write(
-                    f"saved after {self._updates} updates, held-out loss {held_out:.3f} nats per token"
-                )
+                tqdm.write(f"saved after {self._updates} updates, held-out loss {held_out:.3f} nats per token")
                 saved = time.monotonic()
 
     def _finite(self, loss: Tensor) -> float:

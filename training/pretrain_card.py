@@ -91,8 +91,7 @@ def _loss_table(texts: Sequence[TextLoss]) -> str:
         "|---|---|---|---|---|",
     ]
     rows += [
-        f"| {text.name} | {text.tokens:,} | {text.untrained:.3f} | {text.trained:.3f} "
-        f"| {text.bits_per_byte:.3f} |"
+        f"| {text.name} | {text.tokens:,} | {text.untrained:.3f} | {text.trained:.3f} | {text.bits_per_byte:.3f} |"
         for text in texts
     ]
     return "\n".join(rows)
@@ -104,7 +103,5 @@ def _machine(config: PretrainConfig) -> str:
 
 
 def _versions() -> str:
-    libraries = ", ".join(
-        f"{name} {metadata.version(name)}" for name in ("torch", "transformers", "tokenizers")
-    )
+    libraries = ", ".join(f"{name} {metadata.version(name)}" for name in ("torch", "transformers", "tokenizers"))
     return f"lamo-serving {code_version()}, {libraries}"

@@ -72,9 +72,7 @@ class Reacher2d(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
     """
 
     def __init__(self) -> None:
-        self.observation_space = gymnasium.spaces.Box(
-            -_OBSERVATION_BOUND, _OBSERVATION_BOUND, dtype=np.float32
-        )
+        self.observation_space = gymnasium.spaces.Box(-_OBSERVATION_BOUND, _OBSERVATION_BOUND, dtype=np.float32)
         self.action_space = gymnasium.spaces.Box(-1.0, 1.0, shape=(2,), dtype=np.float32)
         self.model = mujoco.MjModel.from_xml_string(MODEL_XML)
         self.data = mujoco.MjData(self.model)

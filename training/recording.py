@@ -23,9 +23,7 @@ def episode_seeds(seed: int, episodes: int) -> list[int]:
         ConfigError: a negative seed, or fewer than one episode.
     """
     if seed < 0 or episodes < 1:
-        raise ConfigError(
-            f"cannot record {episodes} episodes under seed {seed}: at least 1, and a seed from 0"
-        )
+        raise ConfigError(f"cannot record {episodes} episodes under seed {seed}: at least 1, and a seed from 0")
     return [int(word) for word in np.random.SeedSequence(seed).generate_state(episodes)]
 
 
@@ -61,6 +59,4 @@ def _trajectory(
     steps: Sequence[tuple[NDArray[np.float32], NDArray[np.float32], float]], terminated: bool
 ) -> Trajectory:
     observations, actions, rewards = zip(*steps, strict=True)
-    return Trajectory(
-        np.stack(observations), np.stack(actions), np.array(rewards, dtype=np.float64), terminated
-    )
+    return Trajectory(np.stack(observations), np.stack(actions), np.array(rewards, dtype=np.float64), terminated)

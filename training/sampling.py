@@ -45,9 +45,7 @@ class SubtrajectorySampler:
         generator: the sampler's own; nobody else may draw from it if a run is to resume exactly.
     """
 
-    def __init__(
-        self, trajectories: Trajectories, context_length: int, generator: np.random.Generator
-    ) -> None:
+    def __init__(self, trajectories: Trajectories, context_length: int, generator: np.random.Generator) -> None:
         self.context_length = context_length
         self._generator = generator
         self._observations = np.concatenate([trajectory.observations for trajectory in trajectories])

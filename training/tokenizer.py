@@ -55,9 +55,7 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
         return _load(name)
     except Exception as error:  # tokenizers raises nothing more precise
         reason = str(error).strip().partition("\n")[0]
-        raise LanguageModelError(
-            f"language model {name} has no tokenizer that can be loaded: {reason}"
-        ) from error
+        raise LanguageModelError(f"language model {name} has no tokenizer that can be loaded: {reason}") from error
 
 
 def _load(name: str) -> PreTrainedTokenizerBase:

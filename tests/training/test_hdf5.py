@@ -16,9 +16,7 @@ Arrays = dict[str, np.ndarray]
 REAL_FILES = Path(__file__).parents[3] / "shared" / "data"
 
 
-def flat_arrays(
-    steps: int = 6, terminals: tuple[int, ...] = (1,), timeouts: tuple[int, ...] = (5,)
-) -> Arrays:
+def flat_arrays(steps: int = 6, terminals: tuple[int, ...] = (1,), timeouts: tuple[int, ...] = (5,)) -> Arrays:
     flags = {"terminals": np.zeros(steps, bool), "timeouts": np.zeros(steps, bool)}
     flags["terminals"][list(terminals)] = True
     flags["timeouts"][list(timeouts)] = True
@@ -84,9 +82,7 @@ def test_a_recording_without_any_flag_is_one_truncated_trajectory(read: Read) ->
 
 
 def test_a_step_with_both_flags_terminated(read: Read) -> None:
-    assert [trajectory.terminated for trajectory in read(flat_arrays(terminals=(5,), timeouts=(5,)))] == [
-        True
-    ]
+    assert [trajectory.terminated for trajectory in read(flat_arrays(terminals=(5,), timeouts=(5,)))] == [True]
 
 
 def test_image_observations_keep_their_shape(read: Read) -> None:

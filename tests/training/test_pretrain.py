@@ -44,9 +44,7 @@ def tiny(text: Path, out: Path) -> PretrainConfig:
 
 @pytest.fixture(scope="module")
 def result(text: Path, tmp_path_factory: pytest.TempPathFactory):
-    config = replace(
-        tiny(text, tmp_path_factory.mktemp("lm")), also_evaluate=(text,), origins=("Python's own",)
-    )
+    config = replace(tiny(text, tmp_path_factory.mktemp("lm")), also_evaluate=(text,), origins=("Python's own",))
     return pretrain(config)
 
 
@@ -74,9 +72,7 @@ def test_transformers_loads_model_and_tokenizer_and_finds_the_same_loss(result):
     text = "The statement — naïve."
     assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
     token_ids = tokenizer("\n".join(python_topics()[:12]), return_tensors="pt")["input_ids"][:, : 32 * 300]
-    assert mean_loss(model, token_ids.reshape(-1, 32).numpy()) == pytest.approx(
-        result.texts[1].trained, abs=0.1
-    )
+    assert mean_loss(model, token_ids.reshape(-1, 32).numpy()) == pytest.approx(result.texts[1].trained, abs=0.1)
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_does_not(result, text: Path, tmp_path: Path):
@@ -117,9 +113,7 @@ def test_a_time_budget_ends_the_run_and_its_schedule(text: Path, tmp_path: Path)
     assert result.seconds < 10
 
 
-def test_an_interruption_keeps_what_has_been_learned(
-    text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_an_interruption_keeps_what_has_been_learned(text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     update = pretraining._update
     calls = []
 
@@ -165,9 +159,7 @@ def test_a_missing_text_to_evaluate_on_is_named_before_anything_is_written(text:
 
 def test_a_text_too_short_to_hold_anything_out_is_refused(tmp_path: Path):
     (tmp_path / "short.txt").write_text("a few words, no more than that")
-    with pytest.raises(
-        DatasetError, match=r"held-out documents: \d+ tokens to evaluate on, one block takes 32"
-    ):
+    with pytest.raises(DatasetError, match=r"held-out documents: \d+ tokens to evaluate on, one block takes 32"):
         pretrain(tiny(tmp_path / "short.txt", tmp_path / "out"))
 
 

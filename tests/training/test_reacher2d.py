@@ -78,9 +78,7 @@ def test_the_observation_follows_its_formula_in_the_documented_order(arm: Reache
     np.testing.assert_allclose(observation, expected, atol=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("offset", "reward"), [((0.0999, 0.0), 1.0), ((0.06, 0.05), 0.0), ((0.05, -0.045), 1.0)]
-)
+@pytest.mark.parametrize(("offset", "reward"), [((0.0999, 0.0), 1.0), ((0.06, 0.05), 0.0), ((0.05, -0.045), 1.0)])
 def test_the_reward_is_1_within_an_l1_distance_of_a_tenth(
     arm: Reacher2d, offset: tuple[float, float], reward: float
 ) -> None:

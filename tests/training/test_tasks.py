@@ -29,7 +29,5 @@ def test_every_task_has_reference_returns(name: str) -> None:
 
 
 def test_an_unknown_task_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(
-        ConfigError, match="unknown task 'pong'; known tasks: reacher2d, hopper, walker2d, half"
-    ):
+    with pytest.raises(ConfigError, match="unknown task 'pong'; known tasks: reacher2d, hopper, walker2d, half"):
         get_task("pong")

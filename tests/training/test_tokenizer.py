@@ -14,9 +14,7 @@ def tokenizer():
     return train_tokenizer(python_topics()[:10], vocab_size=400, context=64)
 
 
-@pytest.mark.parametrize(
-    "text", ["The statement.", " two  spaces\n\nand\ttab ", "naïve — 東京 🤖", "\x00\x7f"]
-)
+@pytest.mark.parametrize("text", ["The statement.", " two  spaces\n\nand\ttab ", "naïve — 東京 🤖", "\x00\x7f"])
 def test_any_text_survives_the_round_trip(tokenizer, text: str):
     assert tokenizer.decode(tokenizer(text)["input_ids"], clean_up_tokenization_spaces=False) == text
 

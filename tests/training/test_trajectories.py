@@ -74,8 +74,6 @@ def test_a_ratio_that_is_no_share_is_refused(hundred: Trajectories, ratio: float
     ("indices", "asked"),
     [([0, 100], "trajectory 100"), ([-1], "trajectory -1"), ([], "no trajectory at all")],
 )
-def test_indices_outside_the_data_set_are_refused(
-    hundred: Trajectories, indices: list[int], asked: str
-) -> None:
+def test_indices_outside_the_data_set_are_refused(hundred: Trajectories, indices: list[int], asked: str) -> None:
     with pytest.raises(DatasetError, match=f"{asked} was asked of data set 'hundred', which has 100"):
         hundred.subset(indices)

@@ -1,0 +1,95 @@
+"""Patience: how often, how long and with what pauses one call is tried before its error is final. Pure."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+
+import httpx
+
+from lamo.errors import ServiceError, ServiceUnreachable
+
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.05, 2.0
+LAST_DOUBLING = 10
+
+DIVIDED_SECONDS = 1.0
+"""With more than this left, a try gets half of it: an answer that was lost on its way leaves time to ask again."""
+
+NEGLIGIBLE_SECONDS = 0.005
+
+FINAL = (httpx.UnsupportedProtocol, httpx.LocalProtocolError, httpx.DecodingError)
+"""Failures of the connection that the same request would meet again."""
+
+
+class Patience:
+    """One call's tries within one overall deadline.
+
+    Only what the HTTP contract makes harmless is tried again: the same request after a failed connection, a lost
+    answer, or an error that the service calls retryable.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        deadline_seconds: float,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self.url = url
+        self.deadline_seconds = deadline_seconds
+        self.tries = 0
+        self._clock = clock
+        self._chance = chance
+        self._began = clock()
+
+    @property
+    def spent_seconds(self) -> float:
+        """Time since the call began."""
+        return self._clock() - self._began
+
+    def begin_try(self) -> httpx.Timeout:
+        """Count one more try; how long it may take."""
+        self.tries += 1
+        left = max(self.deadline_seconds - self.spent_seconds, NEGLIGIBLE_SECONDS)
+        return httpx.Timeout(left / 2 if left > DIVIDED_SECONDS else left)
+
+    def pause_after(self, error: httpx.RequestError | ServiceError) -> float:
+        """Seconds to wait before the same request is sent again.
+
+        Raises:
+            ServiceError: `error` is final, or the next try would come after the deadline.
+        """
+        asked_seconds = 0.0
+        if isinstance(error, ServiceError):
+            if not error.retryable:
+                raise error
+            asked_seconds = (error.retry_after_ms or 0) / 1000
+        elif isinstance(error, FINAL):
+            raise self._unreachable(error) from error
+        left = self.deadline_seconds - self.spent_seconds
+        if left <= NEGLIGIBLE_SECONDS or asked_seconds >= left:
+            raise self._exhausted(error) from error
+        backoff = min(FIRST_PAUSE_SECONDS * 2.0 ** min(self.tries - 1, LAST_DOUBLING), LONGEST_PAUSE_SECONDS)
+        pause = max(backoff, asked_seconds) * (1 + self._chance() / 2)
+        return min(pause, max(asked_seconds, left / 2))
+
+    def _exhausted(self, error: httpx.RequestError | ServiceError) -> ServiceError:
+        """What is raised when time is up: the service's own error if it answered, else that it did not."""
+        if not isinstance(error, ServiceError):
+            return self._unreachable(error)
+        return type(error)(
+            f"{error.detail} (still so after {self._effort()})",
+            committed_step=error.committed_step,
+            expected_step=error.expected_step,
+            retry_after_ms=error.retry_after_ms,
+            request_id=error.request_id,
+        )
+
+    def _unreachable(self, error: httpx.RequestError) -> ServiceUnreachable:
+        reason = str(error) or type(error).__name__
+        return ServiceUnreachable(f"no answer from {self.url} after {self._effort()}: {reason}")
+
+    def _effort(self) -> str:
+        return f"{self.spent_seconds:.1f} s and {self.tries} {'try' if self.tries == 1 else 'tries'}"
