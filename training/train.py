@@ -19,6 +19,7 @@ from training.experiment import Experiment
 from training.export import export, read_scores
 from training.interruption import Interrupted, Interruption
 from training.journal import Journal
+from training.language_model import silence_loading
 from training.learner import learning_rate_at
 from training.lora import merge
 from training.options import config_from, resumed_config
@@ -170,6 +171,7 @@ def _resumed(experiment: Experiment, folder: RunFolder) -> int:
 
 def run(arguments: argparse.Namespace) -> None:
     """Carry out the parsed command; an InputError it raises is one sentence for whoever typed it."""
+    silence_loading()
     if arguments.resume is None:
         config = config_from(arguments)
         folder = RunFolder(arguments.out or Path("runs") / f"{config.task}-{config.seed}")
