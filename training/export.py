@@ -19,6 +19,7 @@ from lamo.errors import CheckpointError
 from lamo.evaluation import Score, ScoreSummary, score_of, summarize
 from lamo.model import LamoModel
 from training.card import card
+from training.config import TrainConfig
 from training.experiment import Experiment
 from training.language_model import silence_loading
 from training.lora import merge, trainable_groups
@@ -88,12 +89,11 @@ def training_record(
     counts = {name: sum(item.numel() for item in group.values()) for name, group in groups.items()}
     text = None if experiment.text is None else dataclasses.asdict(experiment.text.identity)
     trajectories = experiment.trajectories
-    config = experiment.config.to_json()
     return {
         "code_version": code_version(),
         "torch_version": torch.__version__,
         "updates": update,
-        "config": {**config, "dataset": experiment.config.dataset.name},
+        "config": _without_folders(experiment.config),
         "data": {
             "name": trajectories.name,
             "sha256": trajectories.sha256,
@@ -111,6 +111,14 @@ def training_record(
         "merge_difference": difference,
         "scores": [dataclasses.asdict(summary) for summary in summaries],
     }
+
+
+def _without_folders(config: TrainConfig) -> dict[str, Any]:
+    """The config with files called by their names: folders are this machine's own business."""
+    here = {"dataset": config.dataset.name, "text": [path.name for path in config.text]}
+    if Path(config.lm).expanduser().is_dir():
+        here["lm"] = Path(config.lm).name
+    return {**config.to_json(), **here}
 
 
 def read_scores(folder: RunFolder, update: int) -> list[Score]:

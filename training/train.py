@@ -89,6 +89,7 @@ class Training:
         last = self.update == self.config.updates
         wanted = self.config.eval_episodes > 0 and (last or self._due(self.config.eval_every))
         if wanted and not self.journal.evaluated(self.update):
+            self.journal.flush()  # which refuses a run that has diverged, before it is played
             self.journal.evaluation(self.update, self._evaluate())
         if self._due(self.config.save_every) or last:
             self._save()
@@ -186,5 +187,6 @@ def run(arguments: argparse.Namespace) -> None:
         raise Interrupted(
             f"interrupted and saved; go on with: lamo-train train --resume {folder.path}"
         ) from interruption
-    sys.stdout.write(table(summarize(read_scores(folder, config.updates))))
+    if scores := read_scores(folder, config.updates):
+        sys.stdout.write(table(summarize(scores)))
     sys.stdout.write(f"policy: {folder.checkpoint}\n")

@@ -6,13 +6,16 @@ import csv
 import json
 import os
 import signal
+import sys
 import threading
 import time
+import types
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lamo.errors import ConfigError
 from training import cli
@@ -227,16 +230,57 @@ def test_only_the_newest_snapshots_are_kept(tmp_path: Path, tiny_config: ConfigM
         folder.snapshot(2)
 
 
-def test_a_run_that_diverges_says_where(tmp_path: Path, tiny_config: ConfigMaker) -> None:
+@pytest.mark.parametrize("when", [{"save_every": 5}, {"eval_every": 5, "eval_episodes": 1}])
+def test_a_run_that_diverges_says_where(tmp_path: Path, tiny_config: ConfigMaker, when: dict[str, int]) -> None:
     with pytest.raises(ConfigError, match=r"training diverged: .* a lower learning rate may help"):
-        _run(tmp_path / "run", tiny_config(updates=150, save_every=5, learning_rate=1e30))
+        _run(tmp_path / "run", tiny_config(updates=150, learning_rate=1e30, **when))
 
 
-def test_wandb_is_needed_only_by_who_asks_for_it(tmp_path: Path, tiny_config: ConfigMaker) -> None:
-    pytest.importorskip("tensorboard")
+class _Recorder(types.ModuleType):
+    """The part of `wandb` that is used, kept in memory."""
+
+    def __init__(self) -> None:
+        super().__init__("wandb")
+        self.logged: dict[str, dict[int, float]] = {}
+        self.finished = False
+
+    def init(self, *, project: str, name: str, config: dict[str, object], dir: str) -> _Recorder:  # noqa: A002
+        assert (project, name, config["updates"], Path(dir).name) == ("lamo", "run", 3, "run")
+        return self
+
+    def log(self, values: dict[str, float], *, step: int) -> None:
+        for name, value in values.items():
+            self.logged.setdefault(name, {})[step] = value
+
+    def finish(self) -> None:
+        self.finished = True
+
+
+def test_wandb_gets_what_the_files_get_when_it_is_asked_for(
+    tmp_path: Path, tiny_config: ConfigMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder = _Recorder()
+    monkeypatch.setitem(sys.modules, "wandb", recorder)
     folder = RunFolder(tmp_path / "run")
-    try:
-        import wandb  # noqa: F401
-    except ImportError:
-        with pytest.raises(ConfigError, match="package wandb is not installed"):
-            train(tiny_config(), folder, wandb_project="lamo")
+    train(tiny_config(updates=3, save_every=1), folder, wandb_project="lamo")
+    with folder.metrics.open() as file:
+        losses = {int(row["update"]): float(row["action_loss"]) for row in csv.DictReader(file)}
+    assert recorder.logged["train/action_loss"] == losses
+    assert recorder.finished
+
+
+def test_wandb_that_is_not_installed_is_named(
+    tmp_path: Path, tiny_config: ConfigMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(ConfigError, match="package wandb is not installed"):
+        train(tiny_config(), RunFolder(tmp_path / "run"), wandb_project="lamo")
+
+
+def test_tensorboard_gets_every_scalar(finished_run: RunFolder) -> None:
+    events = EventAccumulator(str(finished_run.path))
+    events.Reload()
+    names = set(events.Tags()["scalars"])
+    assert {"train/action_loss", "train/language_loss", "train/learning_rate"} <= names
+    assert {"return/hop_2/target_76", "normalized_score/hop_1/target_40"} <= names
+    assert [event.step for event in events.Scalars("return/hop_2/target_76")] == [10]
