@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
@@ -121,7 +121,7 @@ def read_scores(path: Path) -> list[Score]:
         rows = csv.DictReader(file)
         if rows.fieldnames is None or list(rows.fieldnames) != columns:
             raise ConfigError(f"{path} has the columns {rows.fieldnames}, scores have {columns}")
-        scores = [_score(row) for row in rows]
+        scores = [score_of(row) for row in rows]
     if not scores:
         raise ConfigError(f"{path} holds no episode")
     return scores
@@ -167,7 +167,8 @@ def table(summaries: Iterable[ScoreSummary]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _score(row: dict[str, str]) -> Score:
+def score_of(row: Mapping[str, str]) -> Score:
+    """The score that a row of text, by column, stands for; other columns are left alone."""
     return Score(
         task=row["task"],
         policy=row["policy"],

@@ -177,6 +177,8 @@ class PretrainedTrunk:
             n_head=config.n_head,
             n_embd=config.n_embd,
             n_inner=config.n_inner,
+            bos_token_id=None,  # GPT-2's own lie outside a smaller vocabulary
+            eos_token_id=None,
         )
         return cls._of(GPT2Model(layout).state_dict(), config, dropout)
 

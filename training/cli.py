@@ -7,7 +7,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from lamo.errors import InputError
+from lamo.errors import InputError, LamoError
 
 COMMANDS = {
     "data": ("training.data", "training.data", "make, convert and inspect offline data"),
@@ -19,7 +19,7 @@ COMMANDS = {
 }
 """Each command with the modules that declare its options and carry it out; they are loaded when it is chosen."""
 
-INPUT_ERROR, INTERRUPTED = 2, 130
+FAILED, INPUT_ERROR, INTERRUPTED = 1, 2, 130
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -40,6 +40,9 @@ def _main(words: Sequence[str]) -> int:
     except InputError as error:
         print(f"lamo-train {arguments.command}: {error}", file=sys.stderr)
         return INPUT_ERROR
+    except LamoError as error:
+        print(f"lamo-train {arguments.command}: {error}", file=sys.stderr)
+        return FAILED
     except KeyboardInterrupt as interruption:
         print(f"lamo-train {arguments.command}: {interruption or 'interrupted'}", file=sys.stderr)
         return INTERRUPTED

@@ -15,6 +15,7 @@ from lamo.errors import ConfigError, SimulatorError
 from lamo.evaluation import plans, scores_of, summarize, table, write_scores, write_traces
 from lamo.policy import Policy
 from lamo.rollout import EpisodePlan, EpisodeResult, play
+from training.device import usable_device
 from training.environments import make_environment
 
 
@@ -80,7 +81,9 @@ def run(arguments: argparse.Namespace) -> None:
         raise ConfigError("--traces writes a file: name its folder with --out")
     if arguments.traces and len(arguments.hops or ()) > 1:
         raise ConfigError(f"--traces holds the episodes of one hop, not of {len(arguments.hops)}")
-    policy = Policy.load(arguments.checkpoint, device=arguments.device, reproducible=arguments.reproducible)
+    policy = Policy.load(
+        arguments.checkpoint, device=str(usable_device(arguments.device)), reproducible=arguments.reproducible
+    )
     targets = arguments.target_returns or policy.config.target_returns
     episodes = plans(targets, arguments.episodes, arguments.seed)
     hops = arguments.hops or [policy.config.hop]

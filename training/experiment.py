@@ -11,13 +11,14 @@ from torch import Tensor
 
 from lamo.batch import Batch, Scaling
 from lamo.config import PolicyConfig
-from lamo.errors import ConfigError, LanguageModelError
+from lamo.errors import LanguageModelError
 from lamo.model import LamoModel
 from lamo.normalization import Normalization
 from lamo.trunk import PretrainedTrunk
 from training import data
 from training.config import TrainConfig
 from training.corpus import CorpusIdentity, LanguageBatches, load_corpus
+from training.device import usable_device
 from training.environments import make_environment
 from training.language_model import fingerprint, load_trunk, location
 from training.learner import Learner, WordEmbeddings
@@ -127,19 +128,6 @@ class Experiment:
 def generator(seed: int, stream: int) -> np.random.Generator:
     """The generator of one consumer of chance."""
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(stream,)))
-
-
-def usable_device(name: str) -> torch.device:
-    """The device of that name.
-
-    Raises:
-        ConfigError: torch knows no such device, or this machine has none.
-    """
-    try:
-        return torch.zeros(1, device=name).device
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).partition("\n")[0]
-        raise ConfigError(f"device {name!r} cannot be used: {reason}") from error
 
 
 def _policy_config(config: TrainConfig, pretrained: PretrainedTrunk) -> PolicyConfig:

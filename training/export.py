@@ -16,10 +16,12 @@ from lamo import checkpoint
 from lamo.batch import Batch
 from lamo.checkpoint import Checkpoint
 from lamo.errors import CheckpointError
-from lamo.evaluation import Score, ScoreSummary, summarize
+from lamo.evaluation import Score, ScoreSummary, score_of, summarize
 from lamo.model import LamoModel
 from training.card import card
+from training.config import TrainConfig
 from training.experiment import Experiment
+from training.language_model import silence_loading
 from training.lora import merge, trainable_groups
 from training.run_folder import RunFolder
 from training.version import code_version
@@ -87,12 +89,11 @@ def training_record(
     counts = {name: sum(item.numel() for item in group.values()) for name, group in groups.items()}
     text = None if experiment.text is None else dataclasses.asdict(experiment.text.identity)
     trajectories = experiment.trajectories
-    config = experiment.config.to_json()
     return {
         "code_version": code_version(),
         "torch_version": torch.__version__,
         "updates": update,
-        "config": {**config, "dataset": experiment.config.dataset.name},
+        "config": _without_folders(experiment.config),
         "data": {
             "name": trajectories.name,
             "sha256": trajectories.sha256,
@@ -112,26 +113,20 @@ def training_record(
     }
 
 
+def _without_folders(config: TrainConfig) -> dict[str, Any]:
+    """The config with files called by their names: folders are this machine's own business."""
+    here = {"dataset": config.dataset.name, "text": [path.name for path in config.text]}
+    if Path(config.lm).expanduser().is_dir():
+        here["lm"] = Path(config.lm).name
+    return {**config.to_json(), **here}
+
+
 def read_scores(folder: RunFolder, update: int) -> list[Score]:
     """The episodes that were evaluated at an update; none where none were."""
     if not folder.scores.exists():
         return []
     with folder.scores.open(newline="", encoding="utf-8") as file:
-        return [_score(row) for row in csv.DictReader(file) if int(row["update"]) == update]
-
-
-def _score(row: dict[str, str]) -> Score:
-    return Score(
-        task=row["task"],
-        policy=row["policy"],
-        revision=row["revision"],
-        hop=int(row["hop"]),
-        target_return=float(row["target_return"]),
-        seed=int(row["seed"]),
-        episode_return=float(row["episode_return"]),
-        episode_length=int(row["episode_length"]),
-        normalized_score=float(row["normalized_score"]) if row["normalized_score"] else None,
-    )
+        return [score_of(row) for row in csv.DictReader(file) if int(row["update"]) == update]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -143,6 +138,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Carry out the parsed command; an InputError it raises is one sentence for whoever typed it."""
+    silence_loading()
     folder = RunFolder(arguments.run)
     experiment = Experiment.prepare(folder.config())
     folder.check(experiment)

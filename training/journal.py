@@ -57,10 +57,12 @@ class Journal:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.flush()
-        self._tensorboard.close()
-        if self._wandb is not None:
-            self._wandb.finish()
+        try:
+            self.flush()
+        finally:
+            self._tensorboard.close()
+            if self._wandb is not None:
+                self._wandb.finish()
 
     def record(self, update: int, losses: UpdateLosses, learning_rate: float) -> None:
         """One update; it is written with the next hundred."""

@@ -6,6 +6,7 @@ import hashlib
 from pathlib import Path
 
 import torch
+from transformers.utils import logging
 
 from lamo.trunk import PretrainedTrunk
 from training.config import SEED_LM
@@ -24,10 +25,10 @@ def load_trunk(lm: str, *, random_init: bool, dropout: float, seed: int) -> Pret
     Raises:
         LanguageModelError: there is no such model, or it cannot become this trunk.
     """
-    pretrained = PretrainedTrunk.load(location(lm), dropout=dropout)
-    if not random_init:
-        return pretrained
     with torch.random.fork_rng(devices=[]):
+        pretrained = PretrainedTrunk.load(location(lm), dropout=dropout)
+        if not random_init:
+            return pretrained
         torch.manual_seed(seed)
         return PretrainedTrunk.random(
             pretrained.trunk.config,
@@ -35,6 +36,12 @@ def load_trunk(lm: str, *, random_init: bool, dropout: float, seed: int) -> Pret
             n_positions=len(pretrained.wpe),
             dropout=dropout,
         )
+
+
+def silence_loading() -> None:
+    """Keep `transformers` from writing about loading into the middle of a command's own progress."""
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 def fingerprint(pretrained: PretrainedTrunk) -> str:

@@ -72,9 +72,14 @@ class Snapshot:
         """Put only what was trained where it was: enough to export it."""
         parameters = experiment.learner.parameters
         saved = {name.removeprefix(WEIGHT): item for name, item in self.tensors.items() if name.startswith(WEIGHT)}
-        if saved.keys() != parameters.keys():
-            strange = sorted(saved.keys() ^ parameters.keys())
-            raise ConfigError(f"the snapshot of update {self.update} is of another network: {strange[0]}")
+        shapes = {name: list(item.shape) for name, item in saved.items()}
+        for name in sorted(shapes.keys() | parameters.keys()):
+            here = list(parameters[name].shape) if name in parameters else None
+            if shapes.get(name) != here:
+                raise ConfigError(
+                    f"the snapshot of update {self.update} is of another network: "
+                    f"{name} has shape {shapes.get(name)} there, {here} here"
+                )
         for name, parameter in parameters.items():
             parameter.copy_(saved[name])
 

@@ -19,6 +19,7 @@ from training.experiment import Experiment
 from training.export import export, read_scores
 from training.interruption import Interrupted, Interruption
 from training.journal import Journal
+from training.language_model import silence_loading
 from training.learner import learning_rate_at
 from training.lora import merge
 from training.options import config_from, resumed_config
@@ -88,6 +89,7 @@ class Training:
         last = self.update == self.config.updates
         wanted = self.config.eval_episodes > 0 and (last or self._due(self.config.eval_every))
         if wanted and not self.journal.evaluated(self.update):
+            self.journal.flush()  # which refuses a run that has diverged, before it is played
             self.journal.evaluation(self.update, self._evaluate())
         if self._due(self.config.save_every) or last:
             self._save()
@@ -170,6 +172,7 @@ def _resumed(experiment: Experiment, folder: RunFolder) -> int:
 
 def run(arguments: argparse.Namespace) -> None:
     """Carry out the parsed command; an InputError it raises is one sentence for whoever typed it."""
+    silence_loading()
     if arguments.resume is None:
         config = config_from(arguments)
         folder = RunFolder(arguments.out or Path("runs") / f"{config.task}-{config.seed}")
@@ -184,5 +187,6 @@ def run(arguments: argparse.Namespace) -> None:
         raise Interrupted(
             f"interrupted and saved; go on with: lamo-train train --resume {folder.path}"
         ) from interruption
-    sys.stdout.write(table(summarize(read_scores(folder, config.updates))))
+    if scores := read_scores(folder, config.updates):
+        sys.stdout.write(table(summarize(scores)))
     sys.stdout.write(f"policy: {folder.checkpoint}\n")
