@@ -1,18 +1,22 @@
 # Batch evaluation over HTTP: `lamo-evaluate` and the MuJoCo tasks, without torch.
 
+# Its one file changes only when the packages asked for do, whatever else moves in pyproject.toml.
+FROM python:3.11-slim AS requirements
+COPY pyproject.toml docker/requirements.py ./
+RUN python requirements.py client > requirements.txt
+
 FROM python:3.11-slim AS build
 # Where packages come from; pip reads both from the environment. They stay in this stage's history only.
 ARG PIP_INDEX_URL
 ARG PIP_EXTRA_INDEX_URL
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /build
-COPY constraints.txt pyproject.toml ./
-COPY docker/requirements.py docker/
+COPY --from=requirements requirements.txt ./
+COPY constraints.txt ./
 RUN python -m venv --without-pip /opt/lamo \
- && python docker/requirements.py client > requirements.txt \
  && python -m pip --python /opt/lamo/bin/python install -c constraints.txt -r requirements.txt 'gymnasium[mujoco]'
 # The code comes last and brings no packages: only these layers are made anew when it changes.
-COPY README.md LICENSE ./
+COPY pyproject.toml README.md LICENSE ./
 COPY lamo lamo
 COPY service service
 COPY training training

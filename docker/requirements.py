@@ -1,6 +1,6 @@
 """Prints the packages that the distribution and the named extras ask for, one per line, for pip's `-r`.
 
-    python docker/requirements.py EXTRA...
+    python docker/requirements.py EXTRA...     in the folder of pyproject.toml
 
 An image installs these before it sees any code, so that a change of code reuses the layer that holds them.
 """
@@ -11,7 +11,7 @@ import sys
 import tomllib
 from pathlib import Path
 
-PROJECT = Path(__file__).parents[1] / "pyproject.toml"
+PROJECT = Path("pyproject.toml")
 
 
 def requirements(project: Path, extras: list[str]) -> list[str]:
