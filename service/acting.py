@@ -1,0 +1,196 @@
+"""Acting: everything that can be asked of this service, as one async interface."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import math
+import secrets
+import time
+
+from lamo.errors import EpisodeExists, InvalidRequest, ServiceError
+from lamo.wire import (
+    ActAnswer,
+    ActRequest,
+    EndRequest,
+    EpisodeState,
+    EpisodeSummary,
+    PolicyInfo,
+    PolicyList,
+    StartRequest,
+)
+from service import answers, rules
+from service.cache import WindowCache
+from service.contents import EndContent, StepContent
+from service.engine import Engine, ServedPolicy
+from service.episodes import OWNER, Decision, Ending, EpisodeMeta, Episodes, StartOutcome, Verdict
+from service.flight import Act
+from service.metrics import Metrics
+from service.recall import Recall, unknown_episode
+from service.records import content_digest
+from service.stepping import Stepping
+
+
+class Acting:
+    """Starts, steps, ends and forgets episodes. Every method raises the ServiceError that is its answer."""
+
+    def __init__(
+        self, engine: Engine, episodes: Episodes, metrics: Metrics, *, queue_limit: int, cached_episodes: int
+    ) -> None:
+        self._engine = engine
+        self._episodes = episodes
+        self._metrics = metrics
+        self._cache = WindowCache(cached_episodes, metrics)
+        self._recall = Recall(engine, episodes, self._cache, metrics)
+        self._serving: asyncio.Task[None] | None = None
+        self.stepping = Stepping(engine, episodes, self._cache, self._recall, metrics, queue_limit=queue_limit)
+
+    def open(self) -> None:
+        """Begin to serve acts."""
+        self._serving = asyncio.create_task(self.stepping.run())
+
+    async def close(self) -> None:
+        """Finish commits under way; what still waits is refused."""
+        if self._serving is not None:
+            self._serving.cancel()
+            await asyncio.wait([self._serving])
+        await self.stepping.close()
+
+    def policies(self) -> PolicyList:
+        """What is served."""
+        return answers.policy_list(self._engine.served)
+
+    def policy(self, name: str) -> PolicyInfo:
+        """One policy, by "name" or "name@revision"."""
+        return answers.policy_info(self._engine.find(name))
+
+    async def start(self, request: StartRequest, episode_id: str | None = None) -> tuple[EpisodeState, bool]:
+        """Start an episode, under a fresh id or the client's; the second value is false if it lived already."""
+        served = self._engine.find(request.policy)
+        meta = _new_episode(request, served, secrets.token_urlsafe(24) if episode_id is None else episode_id)
+        outcome = await self._episodes.start(meta, _start_digest(request))
+        if outcome is StartOutcome.EXISTS:
+            raise EpisodeExists(
+                f"episode {meta.episode_id!r} was started with other fields; delete it to reuse its id"
+            )
+        if outcome is StartOutcome.SAME:
+            return await self.state(meta.episode_id), False
+        self._cache.drop(meta.episode_id)
+        return answers.episode_state(meta), True
+
+    async def act(self, episode_id: str, request: ActRequest, received_at: float) -> ActAnswer:
+        """Answer one step; `received_at` is on the monotonic clock."""
+        policy, code = "unknown", 200
+        try:
+            answer = await self._act(episode_id, request, received_at)
+            policy = answer.policy
+        except ServiceError as error:
+            code = error.status
+            raise
+        finally:
+            seconds = time.monotonic() - received_at
+            self._metrics.act_seconds.labels(policy, OWNER, str(code)).observe(seconds)
+        return answer
+
+    async def end(self, episode_id: str, request: EndRequest) -> EpisodeSummary:
+        """End an episode."""
+        content = EndContent.of(request)
+        meta = await self._meta(episode_id)
+        step = meta.committed_step + 1 if content.step is None else content.step
+        served = self._recall.policy_of(meta)
+        content.check(served.policy.config, served.name, step)
+        if self.stepping.flight.touches(episode_id):
+            raise rules.step_in_flight(episode_id, None)
+        self._cache.drop(episode_id)
+        return _ended(episode_id, step, await self._episodes.end(_ending(meta, content, step)))
+
+    async def state(self, episode_id: str) -> EpisodeState:
+        """Where an episode stands."""
+        return answers.episode_state(await self._meta(episode_id))
+
+    async def delete(self, episode_id: str) -> None:
+        """Forget an episode; forgetting it again is harmless."""
+        self._cache.drop(episode_id)
+        await self._episodes.delete(episode_id)
+
+    async def _act(self, episode_id: str, request: ActRequest, received_at: float) -> ActAnswer:
+        content = StepContent.of(request)
+        cached = self._cache.get(episode_id)
+        if cached is not None:
+            content.check_shapes(cached.served.policy.config, cached.served.name)
+        deadline = math.inf if request.deadline_ms is None else received_at + request.deadline_ms / 1000
+        act = self.stepping.flight.find(episode_id, content, deadline)
+        if act is None:
+            act = Act(episode_id, content, received_at, deadline)
+            self.stepping.submit(act)
+        return await asyncio.shield(act.answered)  # one who leaves does not take the others' answer along
+
+    async def _meta(self, episode_id: str) -> EpisodeMeta:
+        [stored] = await self._episodes.read([episode_id])
+        if stored is None:
+            raise unknown_episode(episode_id)
+        return stored.meta
+
+
+def _new_episode(request: StartRequest, served: ServedPolicy, episode_id: str) -> EpisodeMeta:
+    target_return = request.target_return
+    if target_return is None:
+        target_return = served.policy.config.target_returns[0]
+    if not math.isfinite(target_return):
+        raise InvalidRequest(f"target_return is {target_return}, not a finite number")
+    return EpisodeMeta(
+        episode_id=episode_id,
+        policy=served.name,
+        revision=served.revision,
+        hop=served.policy.config.hop,
+        dtype=served.policy.dtype,
+        target_return=target_return,
+        return_to_go=target_return,
+        ttl_seconds=request.ttl_seconds,
+        labels=request.labels,
+        expires_at=time.time() + request.ttl_seconds,
+    )
+
+
+def _start_digest(request: StartRequest) -> bytes:
+    """Of the fields as sent: a policy's new revision or first target makes a repeated start no other one."""
+    policy = None if request.policy is None else request.policy.encode()
+    labels = [part.encode() for label in sorted(request.labels.items()) for part in label]
+    return content_digest(b"start", policy, request.target_return, request.ttl_seconds, *labels)
+
+
+def _ending(meta: EpisodeMeta, content: EndContent, step: int) -> Ending:
+    episode_return = meta.episode_return + content.earned
+    return_to_go = meta.return_to_go - content.earned
+    if not math.isfinite(episode_return) or not math.isfinite(return_to_go):
+        raise InvalidRequest(f"reward {content.earned} takes the episode's return out of range")
+    summary = EpisodeSummary(
+        episode_id=meta.episode_id,
+        length=step,
+        episode_return=episode_return,
+        target_return=meta.target_return,
+        terminated=content.terminated,
+        truncated=content.truncated,
+        success=content.success,
+    )
+    return Ending(
+        episode_id=meta.episode_id,
+        epoch=meta.epoch,
+        step=step,
+        digest=content.digest(step),
+        episode_return=episode_return,
+        return_to_go=return_to_go,
+        summary=summary.model_dump_json(),
+    )
+
+
+def _ended(episode_id: str, step: int, decision: Decision) -> EpisodeSummary:
+    match decision.verdict:
+        case Verdict.COMMITTED | Verdict.REPLAY if decision.stored is not None:
+            return EpisodeSummary.model_validate_json(decision.stored)
+        case Verdict.CHANGED:
+            raise rules.end_changed(episode_id)
+        case Verdict.MISSING:
+            raise unknown_episode(episode_id)
+        case _:
+            raise rules.step_conflict(episode_id, step, decision.committed_step)

@@ -1,0 +1,84 @@
+"""App: the ASGI application, put together from its parts."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from lamo.errors import LamoError
+from service import problems
+from service.answers import server_version
+from service.embedded import EmbeddedRedis
+from service.engine import Engine
+from service.intake import Intake
+from service.lifecycle import Lifecycle
+from service.metrics import Metrics
+from service.routes import router
+from service.settings import Settings
+from service.store import Store
+
+logger = logging.getLogger(__name__)
+
+
+def create_app(
+    settings: Settings,
+    *,
+    engine: Engine | None = None,
+    store: Store | None = None,
+    url: str | None = None,
+    on_failure: Callable[[], None] = lambda: None,
+) -> FastAPI:
+    """The service as an ASGI application; `app.state.lifecycle` is what its lifespan opens.
+
+    Args:
+        engine: serves instead of one made from the settings.
+        store: keeps the episodes instead of the Redis the settings name.
+        url: where it listens, told in the log when it is ready.
+        on_failure: called if a part cannot be opened, which `app.state.lifecycle.failure` then tells.
+    """
+    metrics = Metrics()
+    embedded = None
+    if store is None:
+        if settings.redis_url is None:
+            embedded = EmbeddedRedis(settings.data_dir, fsync=settings.fsync)
+        store = _store(settings, metrics, embedded)
+    lifecycle = Lifecycle(settings, metrics, engine or _engine(settings), embedded, store, on_failure)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with lifecycle:
+            logger.info("listening", extra={"url": url})
+            yield
+
+    app = FastAPI(title="LaMo serving", version=server_version(), lifespan=lifespan)
+    app.state.lifecycle = lifecycle
+    app.include_router(router)
+    for failure in (LamoError, RequestValidationError, HTTPException):
+        app.add_exception_handler(failure, problems.handle)
+    app.add_middleware(Intake, max_body_bytes=settings.max_body_bytes)
+    return app
+
+
+def _engine(settings: Settings) -> Engine:
+    return Engine(
+        settings.policies,
+        device=settings.device,
+        dtype=settings.dtype,
+        reproducible=settings.reproducible,
+        batch_limit=settings.batch_limit,
+        threads=settings.threads,
+    )
+
+
+def _store(settings: Settings, metrics: Metrics, embedded: EmbeddedRedis | None) -> Store:
+    return Store(
+        embedded.url if embedded is not None else str(settings.redis_url),
+        metrics,
+        timeout_seconds=settings.store_timeout_seconds,
+        connections=settings.store_connections,
+    )

@@ -1,0 +1,135 @@
+"""Engine: the policies on their device, and the one thread that runs them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lamo import checkpoint
+from lamo.errors import ConfigError, UnknownPolicy
+from lamo.policy import Policy
+from lamo.window import EpisodeWindow
+
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True)
+class ServedPolicy:
+    """A policy under the name it is asked for by."""
+
+    name: str
+    policy: Policy
+
+    @property
+    def revision(self) -> str:
+        """The checkpoint's identity."""
+        return self.policy.revision
+
+
+class Engine:
+    """Loads every policy of a folder once and runs them in a thread of its own, never on the event loop.
+
+    Attributes:
+        folder: the policies folder.
+        device: "cpu", "cuda", "cuda:1" ...
+        dtype: what the network computes in, "float32" or "bfloat16".
+        reproducible: whether an action is the same bits whoever shares its batch.
+        batch_limit: rows of the largest forward pass.
+        threads: of one forward pass on a CPU; torch's own choice if None.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        device: str = "cpu",
+        dtype: str = "float32",
+        reproducible: bool = False,
+        batch_limit: int = 64,
+        threads: int | None = None,
+    ) -> None:
+        self.folder = folder
+        self.device = device
+        self.dtype = dtype
+        self.reproducible = reproducible
+        self.batch_limit = batch_limit
+        self.threads = threads
+        self._served: dict[str, ServedPolicy] = {}
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="engine")
+
+    async def open(self) -> None:
+        """Load and warm up every policy.
+
+        Raises:
+            CheckpointError: the folder or a checkpoint in it cannot be used.
+            ConfigError: the device is not there.
+        """
+        self._served = await self._in_thread(self._load)
+
+    async def close(self) -> None:
+        """Let the forward pass under way finish and end the thread."""
+        await asyncio.to_thread(self._thread.shutdown)
+
+    @property
+    def served(self) -> list[ServedPolicy]:
+        """All policies, by name."""
+        return list(self._served.values())
+
+    def find(self, policy: str | None) -> ServedPolicy:
+        """The policy a start request means by "name", "name@revision" or nothing.
+
+        Raises:
+            UnknownPolicy: none is served under that name or revision, or none was named and several are served.
+        """
+        names = ", ".join(sorted(self._served))
+        if policy is None:
+            if len(self._served) != 1:
+                raise UnknownPolicy(f"name one of the policies served here: {names}")
+            return next(iter(self._served.values()))
+        name, _, revision = policy.partition("@")
+        served = self._served.get(name)
+        if served is None:
+            raise UnknownPolicy(f"policy {name!r} is not served here; these are: {names}")
+        if revision and revision != served.revision:
+            raise UnknownPolicy(f"policy {name!r} is served in revision {served.revision}, not {revision!r}")
+        return served
+
+    def holds(self, name: str, revision: str) -> ServedPolicy | None:
+        """The policy an episode stays with, if this engine holds that very revision."""
+        served = self._served.get(name)
+        return served if served is not None and served.revision == revision else None
+
+    async def infer(
+        self, served: ServedPolicy, windows: Sequence[EpisodeWindow]
+    ) -> NDArray[np.float32]:  # [len(windows), action_dim]
+        """The action the policy proposes for each window; a row may be not finite."""
+        return await self._in_thread(lambda: served.policy.propose(windows))
+
+    async def _in_thread(self, work: Callable[[], Answer]) -> Answer:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    def _load(self) -> dict[str, ServedPolicy]:
+        if self.threads is not None:
+            torch.set_num_threads(self.threads)  # holds for the calling thread, which is this engine's
+        self._check_device()
+        loaded = {}
+        for name, directory in checkpoint.find(self.folder).items():
+            policy = Policy.load(directory, device=self.device, dtype=self.dtype, reproducible=self.reproducible)
+            policy.warm_up(self.batch_limit)
+            loaded[name] = ServedPolicy(name, policy)
+        return loaded
+
+    def _check_device(self) -> None:
+        try:
+            torch.empty(0, device=self.device)
+        except (RuntimeError, AssertionError) as error:  # torch built without CUDA asserts
+            sentence = str(error).partition("\n")[0]
+            raise ConfigError(f"device {self.device!r} cannot be used: {sentence}") from error

@@ -1,0 +1,249 @@
+"""Episodes: the recorded truth of every episode in Redis, two keys each; scripts decide, this module translates.
+
+    lamo:{<owner>/<id>}:meta   hash: who it is, where it stands
+    lamo:{<owner>/<id>}:ring   string: the last K records, record of step s at slot s mod K
+
+Both keys lie in one hash slot, expire together, and are renewed by every commit.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, TypeVar
+
+from lamo.errors import StoreUnavailable
+from service.records import SCHEMA
+from service.scripts import Call, Script
+from service.store import Store
+
+OWNER = "local"
+
+Answered = TypeVar("Answered")
+
+_START, _COMMIT, _END = Script.read("start"), Script.read("commit"), Script.read("end")
+
+
+@dataclass(frozen=True)
+class EpisodeMeta:
+    """Who an episode is and where it stands.
+
+    Attributes:
+        epoch: random, minted when the episode began; tells it from an earlier one under the same id.
+        hop, dtype: the policy's when the episode began; they stay with it.
+        committed_step: the last recorded step, -1 before the first.
+        target_return, return_to_go, episode_return: raw.
+        created, expires_at: Unix seconds.
+        summary: the answer to the request that ended it, as JSON; None while it goes on.
+    """
+
+    episode_id: str
+    policy: str
+    revision: str
+    hop: int
+    dtype: str
+    target_return: float
+    return_to_go: float
+    ttl_seconds: int
+    labels: dict[str, str] = field(default_factory=dict)
+    epoch: str = field(default_factory=lambda: secrets.token_hex(8))
+    committed_step: int = -1
+    episode_return: float = 0.0
+    created: float = field(default_factory=time.time)
+    expires_at: float = 0.0
+    summary: str | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether the episode takes no further acts."""
+        return self.summary is not None
+
+
+@dataclass(frozen=True)
+class StoredEpisode:
+    """An episode as read: `ring` may be one step newer than `meta`, see `RecordLayout.read`."""
+
+    meta: EpisodeMeta
+    ring: bytes
+
+
+class StartOutcome(StrEnum):
+    """What became of a start."""
+
+    STARTED = "started"
+    SAME = "same"
+    EXISTS = "exists"
+
+
+class Verdict(StrEnum):
+    """What a script decided."""
+
+    COMMITTED = "committed"
+    REPLAY = "replay"
+    CHANGED = "changed"
+    GAP = "gap"
+    TOO_OLD = "too_old"
+    ENDED = "ended"
+    MISSING = "missing"
+    OTHER_EPOCH = "other_epoch"
+
+
+@dataclass(frozen=True)
+class Commit:
+    """Consecutive records to append to an episode, and its sums after the last of them."""
+
+    episode_id: str
+    epoch: str
+    first_step: int
+    context_length: int
+    episode_return: float
+    return_to_go: float
+    records: tuple[bytes, ...]
+
+
+@dataclass(frozen=True)
+class Ending:
+    """The end of an episode: the step that would come next, its sums and its summary."""
+
+    episode_id: str
+    epoch: str
+    step: int
+    digest: bytes
+    episode_return: float
+    return_to_go: float
+    summary: str
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A script's answer: where the episode stands, and what is stored where that decides."""
+
+    verdict: Verdict
+    committed_step: int
+    stored: bytes | None = None
+
+
+class Episodes:
+    """Reads and writes episodes; every method raises StoreUnavailable if Redis does not do its part."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def start(self, meta: EpisodeMeta, digest: bytes) -> StartOutcome:
+        """Start an episode unless one lives under its id; `digest` tells a repeated start from another."""
+        fields = _fields(meta)
+        pairs = tuple(item for pair in fields.items() for item in pair)
+        call = Call(_START, keys(meta.episode_id), (digest.hex(), meta.ttl_seconds, *pairs))
+        [answer] = await self._store.run([call])
+        return StartOutcome(_raised(answer).decode())
+
+    async def read(self, episode_ids: Sequence[str]) -> list[StoredEpisode | None]:
+        """Episodes with their rings, one round trip for all; None for one that is unknown or has expired."""
+        commands: list[tuple[str | bytes | int, ...]] = []
+        for episode_id in episode_ids:
+            meta, ring = keys(episode_id)
+            commands += [("HGETALL", meta), ("PTTL", meta), ("GET", ring)]
+        answers = await self._store.read(commands)
+        episodes = []
+        for index, episode_id in enumerate(episode_ids):
+            fields, remaining_ms, ring_bytes = answers[3 * index : 3 * index + 3]
+            meta_read = _meta(episode_id, fields, remaining_ms)
+            episodes.append(None if meta_read is None else StoredEpisode(meta_read, ring_bytes or b""))
+        return episodes
+
+    async def commit(self, commits: Sequence[Commit]) -> list[Decision | StoreUnavailable]:
+        """Commit a batch in one round trip; each stands alone."""
+        answers = await self._store.run([_commit_call(commit) for commit in commits])
+        return [_decision(answer) for answer in answers]
+
+    async def end(self, ending: Ending) -> Decision:
+        """End an episode; the same ending again is a replay."""
+        arguments = (
+            ending.epoch,
+            ending.step,
+            ending.digest.hex(),
+            repr(ending.episode_return),
+            repr(ending.return_to_go),
+            ending.summary,
+        )
+        [answer] = await self._store.run([Call(_END, keys(ending.episode_id), arguments)])
+        return _raised(_decision(answer))
+
+    async def delete(self, episode_id: str) -> None:
+        """Forget an episode; one that is not there is forgotten already."""
+        await self._store.read([("DEL", *keys(episode_id))])
+
+
+def keys(episode_id: str, owner: str = OWNER) -> tuple[str, str]:
+    """The keys of an episode; the only place that makes them."""
+    tag = f"lamo:{{{owner}/{episode_id}}}"
+    return f"{tag}:meta", f"{tag}:ring"
+
+
+def _fields(meta: EpisodeMeta) -> dict[str, str | int]:
+    """What a new episode's meta hash holds beside start digest and ttl. `repr` gives every float64 back exactly."""
+    return {
+        "schema": SCHEMA,
+        "epoch": meta.epoch,
+        "policy": meta.policy,
+        "revision": meta.revision,
+        "hop": meta.hop,
+        "dtype": meta.dtype,
+        "labels": json.dumps(meta.labels),
+        "step": meta.committed_step,
+        "target_return": repr(meta.target_return),
+        "return_to_go": repr(meta.return_to_go),
+        "episode_return": repr(meta.episode_return),
+        "created": repr(meta.created),
+        "ended": 0,
+    }
+
+
+def _meta(episode_id: str, raw: dict[bytes, bytes], remaining_ms: int) -> EpisodeMeta | None:
+    if not raw or remaining_ms < 0:
+        return None
+    fields = {name.decode(): value.decode() for name, value in raw.items()}
+    if fields["schema"] != str(SCHEMA):
+        raise StoreUnavailable(
+            f"episode {episode_id!r} is recorded in schema {fields['schema']}, this service reads {SCHEMA}"
+        )
+    return EpisodeMeta(
+        episode_id=episode_id,
+        policy=fields["policy"],
+        revision=fields["revision"],
+        hop=int(fields["hop"]),
+        dtype=fields["dtype"],
+        target_return=float(fields["target_return"]),
+        return_to_go=float(fields["return_to_go"]),
+        ttl_seconds=int(fields["ttl"]),
+        labels=json.loads(fields["labels"]),
+        epoch=fields["epoch"],
+        committed_step=int(fields["step"]),
+        episode_return=float(fields["episode_return"]),
+        created=float(fields["created"]),
+        expires_at=time.time() + remaining_ms / 1000,
+        summary=fields.get("summary"),
+    )
+
+
+def _commit_call(commit: Commit) -> Call:
+    sums = (repr(commit.episode_return), repr(commit.return_to_go))
+    arguments = (commit.epoch, commit.first_step, commit.context_length, *sums, *commit.records)
+    return Call(_COMMIT, keys(commit.episode_id), arguments)
+
+
+def _decision(answer: Any | StoreUnavailable) -> Decision | StoreUnavailable:
+    if isinstance(answer, StoreUnavailable):
+        return answer
+    verdict, committed_step, *stored = answer
+    return Decision(Verdict(verdict.decode()), committed_step, stored[0] if stored else None)
+
+
+def _raised(answer: Answered | StoreUnavailable) -> Answered:
+    if isinstance(answer, StoreUnavailable):
+        raise answer
+    return answer

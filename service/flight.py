@@ -1,0 +1,89 @@
+"""Flight: the acts under way, so that a request sent twice is computed once and steps of an episode queue up."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+
+from lamo.errors import ServiceError
+from lamo.wire import ActAnswer
+from service.contents import StepContent
+from service.rules import step_in_flight
+
+
+@dataclass(eq=False)
+class Act:
+    """One act from its receipt until its commit is resolved; those who sent the same wait for the same answer.
+
+    Attributes:
+        received_at, deadline, taken_at: on the monotonic clock; no deadline is infinity.
+        attempts: how often the store's decision sent it back to be decided anew.
+    """
+
+    episode_id: str
+    content: StepContent
+    received_at: float
+    deadline: float
+    taken_at: float = 0.0
+    recall_ms: float = 0.0
+    infer_ms: float = 0.0
+    commit_ms: float = 0.0
+    batch_size: int = 0
+    attempts: int = 0
+    answered: asyncio.Future[ActAnswer] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+    @property
+    def expired(self) -> bool:
+        """Whether nobody waits for it any more."""
+        return time.monotonic() > self.deadline
+
+    def answer(self, answer: ActAnswer) -> None:
+        """Give everyone who waits the answer."""
+        if not self.answered.done():
+            self.answered.set_result(answer)
+
+    def refuse(self, error: ServiceError) -> None:
+        """Tell everyone who waits why there is none."""
+        if not self.answered.done():
+            self.answered.set_exception(error)
+            self.answered.exception()  # nobody may be left to hear it
+
+
+class Flight:
+    """The acts under way, by episode. Requests name no epoch; the one under way carries its own to the store."""
+
+    def __init__(self) -> None:
+        self._acts: dict[str, list[Act]] = {}
+
+    def find(self, episode_id: str, content: StepContent, deadline: float) -> Act | None:
+        """The act under way that this request repeats, kept alive until this request's deadline too.
+
+        Raises:
+            StepInFlight: another act is under way that this one contradicts or follows.
+        """
+        for act in self._acts.get(episode_id, ()):
+            under_way, asked = act.content.step, content.step
+            if under_way is None or asked is None or asked == under_way + 1:
+                raise step_in_flight(episode_id, under_way)
+            if asked == under_way:
+                if act.content.digest(asked) != content.digest(asked):
+                    raise step_in_flight(episode_id, under_way)
+                act.deadline = max(act.deadline, deadline)
+                return act
+        return None
+
+    def touches(self, episode_id: str) -> bool:
+        """Whether an act of the episode is under way."""
+        return episode_id in self._acts
+
+    def add(self, act: Act) -> None:
+        """The act is under way."""
+        self._acts.setdefault(act.episode_id, []).append(act)
+
+    def remove(self, act: Act) -> None:
+        """The act is resolved."""
+        acts = self._acts[act.episode_id]
+        acts.remove(act)
+        if not acts:
+            del self._acts[act.episode_id]

@@ -1,0 +1,116 @@
+"""Lifecycle: the service's parts, opened in order and closed in reverse; what the probes look at."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import Self
+
+from service.acting import Acting
+from service.embedded import EmbeddedRedis
+from service.engine import Engine
+from service.episodes import Episodes
+from service.metrics import Metrics
+from service.settings import Settings
+from service.store import Store
+
+logger = logging.getLogger(__name__)
+
+STALL_SECONDS = 10.0
+
+
+class Lifecycle:
+    """One service: its store, its engine, and what acts on both.
+
+    Opening goes on beside the event loop, which answers probes from the first moment.
+
+    Attributes:
+        embedded: the private Redis, None where the settings name another.
+        opened: whether episodes can be served.
+        draining: whether the service is shutting down.
+        failure: what kept it from opening; `on_failure` was called then.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        metrics: Metrics,
+        engine: Engine,
+        embedded: EmbeddedRedis | None,
+        store: Store,
+        on_failure: Callable[[], None],
+    ) -> None:
+        self.metrics = metrics
+        self.engine = engine
+        self.embedded = embedded
+        self.store = store
+        self.acting = Acting(
+            engine,
+            Episodes(store),
+            metrics,
+            queue_limit=settings.queue_limit,
+            cached_episodes=settings.cached_episodes,
+        )
+        self.opened = False
+        self.draining = False
+        self.failure: Exception | None = None
+        self._on_failure = on_failure
+        self._opening: asyncio.Task[None] | None = None
+        self._parts = AsyncExitStack()
+
+    @property
+    def stalled(self) -> bool:
+        """Whether work waits and nothing was finished for too long."""
+        return self.acting.stepping.stalled(STALL_SECONDS)
+
+    async def __aenter__(self) -> Self:
+        self._opening = asyncio.create_task(self._open())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.draining = True
+        if self._opening is not None:
+            await self._opening
+        await self._parts.aclose()
+        self.opened = False
+
+    async def wait_opened(self) -> None:
+        """Return when the service is ready, or has failed to open."""
+        if self._opening is not None:
+            await asyncio.shield(self._opening)
+
+    async def _open(self) -> None:
+        try:
+            if self.embedded is not None:
+                self._parts.push_async_callback(self.embedded.close)
+                await self.embedded.open()
+            self._parts.push_async_callback(self.store.close)
+            await self.store.open()
+            self._parts.push_async_callback(self.engine.close)
+            await self.engine.open()
+            self._parts.push_async_callback(self.acting.close)
+            self.acting.open()
+        except Exception as failure:
+            self.failure = failure
+            self._on_failure()
+            return
+        self._tell_policies()
+        self.opened = True
+        logger.info("ready", extra={"policies": [served.name for served in self.engine.served]})
+
+    def _tell_policies(self) -> None:
+        for served in self.engine.served:
+            config = served.policy.config
+            self.metrics.policy_info.labels(
+                policy=served.name,
+                revision=served.revision,
+                task=config.task,
+                device=self.engine.device,
+                dtype=served.policy.dtype,
+                hop=config.hop,
+            ).set(1)

@@ -1,0 +1,128 @@
+"""Recall: where the episodes of a batch stand, from this engine's windows or, all misses in one read, from Redis."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lamo.errors import RevisionNotLoaded, ServiceError, StoreUnavailable, UnknownEpisode
+from lamo.window import EpisodeWindow
+from service.cache import LiveEpisode, WindowCache
+from service.engine import Engine, ServedPolicy
+from service.episodes import EpisodeMeta, Episodes, StoredEpisode
+from service.metrics import Metrics
+from service.records import Record, RecordLayout
+
+TORN_READS = 5
+"""Each is caused by a commit of another replica between two commands of one pipeline: rare twice in a row."""
+
+
+@dataclass(frozen=True)
+class Recalled:
+    """An episode ready to be decided on.
+
+    Attributes:
+        live: where it stands and what its policy sees.
+        records: the last K records; None if the window came from the cache, which serves the next step alone.
+    """
+
+    live: LiveEpisode
+    records: Sequence[Record] | None
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """An episode and the step asked for, None for the next."""
+
+    episode_id: str
+    step: int | None
+
+
+class Recall:
+    """Finds episodes for the acting engine."""
+
+    def __init__(self, engine: Engine, episodes: Episodes, cache: WindowCache, metrics: Metrics) -> None:
+        self._engine = engine
+        self._episodes = episodes
+        self._cache = cache
+        self._metrics = metrics
+        self._layouts: dict[str, RecordLayout] = {}
+
+    def layout(self, served: ServedPolicy) -> RecordLayout:
+        """The record layout of a policy."""
+        layout = self._layouts.get(served.revision)
+        if layout is None:
+            layout = self._layouts[served.revision] = RecordLayout(served.policy.config)
+        return layout
+
+    def policy_of(self, meta: EpisodeMeta) -> ServedPolicy:
+        """The revision the episode was started with, for it stays with it.
+
+        Raises:
+            RevisionNotLoaded: this engine does not hold it.
+        """
+        served = self._engine.holds(meta.policy, meta.revision)
+        if served is None:
+            raise RevisionNotLoaded(
+                f"episode {meta.episode_id!r} stays with {meta.policy}@{meta.revision}, which is not loaded here"
+            )
+        return served
+
+    async def gather(self, wanted: Sequence[Wanted]) -> list[Recalled | ServiceError]:
+        """Where each episode stands, or why that cannot be told."""
+        found: dict[str, Recalled | ServiceError] = {}
+        for item in wanted:
+            live = self._cache.get(item.episode_id)
+            if live is not None and item.step in (None, live.meta.committed_step + 1):
+                found[item.episode_id] = Recalled(live, None)
+        missing = [item.episode_id for item in wanted if item.episode_id not in found]
+        self._metrics.cache_hits.inc(len(found))
+        self._metrics.cache_misses.inc(len(missing))
+        if missing:
+            with self._metrics.recall_seconds.time():
+                found |= await self._read(missing)
+        return [found[item.episode_id] for item in wanted]
+
+    async def _read(self, episode_ids: Sequence[str]) -> dict[str, Recalled | ServiceError]:
+        found: dict[str, Recalled | ServiceError] = {}
+        torn = list(episode_ids)
+        for _ in range(TORN_READS):
+            try:
+                stored = await self._episodes.read(torn)
+            except StoreUnavailable as error:
+                return found | dict.fromkeys(torn, error)
+            for episode_id, episode in zip(torn, stored, strict=True):
+                recalled = self._restore(episode_id, episode)
+                if recalled is not None:
+                    found[episode_id] = recalled
+            torn = [episode_id for episode_id in torn if episode_id not in found]
+            if not torn:
+                return found
+        busy = StoreUnavailable("the episode's record changed at every read; send the same request again")
+        return found | dict.fromkeys(torn, busy)
+
+    def _restore(self, episode_id: str, stored: StoredEpisode | None) -> Recalled | ServiceError | None:
+        """The episode from its record; None if the read was torn."""
+        if stored is None:
+            return unknown_episode(episode_id)
+        try:
+            served = self.policy_of(stored.meta)
+        except RevisionNotLoaded as error:
+            return error
+        records = self.layout(served).recent(stored.ring, stored.meta.committed_step)
+        if records is None:
+            return None
+        return Recalled(LiveEpisode(stored.meta, _window(served, stored.meta, records), served), records)
+
+
+def unknown_episode(episode_id: str) -> UnknownEpisode:
+    """The answer for an id under which nothing lives."""
+    return UnknownEpisode(f"episode {episode_id!r} was never started here, has expired, or was deleted")
+
+
+def _window(served: ServedPolicy, meta: EpisodeMeta, records: Sequence[Record]) -> EpisodeWindow:
+    policy = served.policy
+    empty = policy.begin(meta.target_return, meta.hop)
+    if not records:
+        return empty
+    return empty.resume([record.timestep for record in records], policy.low, policy.high)

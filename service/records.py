@@ -1,0 +1,137 @@
+"""Record: one timestep of an episode as the bytes that Redis keeps, and the digest of what a client sent."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lamo.config import PolicyConfig
+from lamo.window import Actions, Timestep
+
+SCHEMA = 1
+"""Version of the record's and the meta hash's layout; an episode of another version is not read."""
+
+DIGEST_BYTES = 16
+
+_EXECUTED, _PROPOSED, _OBSERVED_AT = 1, 2, 4
+
+
+@dataclass(frozen=True)
+class Record:
+    """One immutable timestep.
+
+    Attributes:
+        timestep: what the policy's window is made of.
+        digest: of the content the client sent for this step.
+        observed_at: when the robot saw the observation, Unix ns; None if it did not say.
+    """
+
+    timestep: Timestep
+    digest: bytes
+    observed_at: int | None
+
+
+class RecordLayout:
+    """The fixed-size, little-endian layout of one policy's records in the ring of the last K."""
+
+    def __init__(self, config: PolicyConfig) -> None:
+        self.context_length = config.context_length
+        action = ("<f4", config.action.shape)
+        observation_dtype = {"float32": "<f4", "uint8": "|u1"}[config.observation.dtype]
+        self.dtype = np.dtype(
+            [
+                ("step", "<i8"),
+                ("digest", "u1", (DIGEST_BYTES,)),  # the commit script compares bytes 8..24
+                ("reward", "<f8"),
+                ("return_to_go", "<f8"),
+                ("flags", "u1"),
+                ("observed_at", "<i8"),
+                ("executed_action", *action),
+                ("observation", observation_dtype, config.observation.shape),
+                ("proposed_action", *action),
+            ]
+        )
+
+    def encode(self, record: Record) -> bytes:
+        """The record's bytes, `dtype.itemsize` of them."""
+        timestep = record.timestep
+        row = np.zeros((), self.dtype)
+        row["step"] = timestep.step
+        row["digest"] = np.frombuffer(record.digest, np.uint8)
+        row["reward"], row["return_to_go"] = timestep.reward, timestep.return_to_go
+        row["observation"] = timestep.observation
+        flags = 0
+        if timestep.executed_action is not None:
+            flags |= _EXECUTED
+            row["executed_action"] = timestep.executed_action
+        if timestep.proposed_action is not None:
+            flags |= _PROPOSED
+            row["proposed_action"] = timestep.proposed_action
+        if record.observed_at is not None:
+            flags |= _OBSERVED_AT
+            row["observed_at"] = record.observed_at
+        row["flags"] = flags
+        return row.tobytes()
+
+    def decode(self, stored: bytes) -> Record:
+        """The record `encode` wrote."""
+        return _record(np.frombuffer(stored, self.dtype, count=1)[0])
+
+    def recent(self, ring: bytes, committed_step: int) -> list[Record] | None:
+        """The last K records up to `committed_step`, oldest first; None if the ring holds another step somewhere.
+
+        That is a torn read: a step was committed between reading the meta hash and reading the ring.
+        """
+        steps = np.arange(max(0, committed_step - self.context_length + 1), committed_step + 1)
+        rows = np.frombuffer(ring, self.dtype, count=len(ring) // self.dtype.itemsize)
+        slots = steps % self.context_length
+        if len(steps) and (slots.max() >= len(rows) or (rows["step"][slots] != steps).any()):
+            return None
+        return [_record(rows[slot]) for slot in slots]
+
+
+def content_digest(*parts: bytes | int | float | NDArray[np.generic] | None) -> bytes:
+    """BLAKE2b-128 over canonical values: each part by its length and little-endian bytes, absence told from zero.
+
+    The decoded values count, so the same message in another encoding has the same digest.
+    """
+    digest = hashlib.blake2b(digest_size=DIGEST_BYTES)
+    for part in parts:
+        if part is None:
+            digest.update(b"\xff" * 8)
+            continue
+        data = _canonical(part)
+        digest.update(len(data).to_bytes(8, "little"))
+        digest.update(data)
+    return digest.digest()
+
+
+def _canonical(part: bytes | int | float | NDArray[np.generic]) -> bytes:
+    if isinstance(part, bytes):
+        return part
+    if isinstance(part, np.ndarray):
+        return part.astype(part.dtype.newbyteorder("<"), copy=False).tobytes()
+    return np.array(part, "<i8" if isinstance(part, int) else "<f8").tobytes()
+
+
+def _record(row: np.void) -> Record:
+    flags = int(row["flags"])
+
+    def action(name: str, flag: int) -> Actions | None:
+        return np.array(row[name], np.float32) if flags & flag else None
+
+    return Record(
+        Timestep(
+            step=int(row["step"]),
+            reward=float(row["reward"]),
+            return_to_go=float(row["return_to_go"]),
+            executed_action=action("executed_action", _EXECUTED),
+            observation=np.array(row["observation"]),
+            proposed_action=action("proposed_action", _PROPOSED),
+        ),
+        digest=row["digest"].tobytes(),
+        observed_at=int(row["observed_at"]) if flags & _OBSERVED_AT else None,
+    )

@@ -1,0 +1,100 @@
+"""Settings: every option of the service, from the command line or the environment (`LAMO_...`); read here only."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from lamo.errors import ConfigError
+
+ENVIRONMENT_PREFIX = "LAMO_"
+
+
+class Settings(BaseSettings):
+    """What one service does; frozen. Each description says the effect."""
+
+    model_config = SettingsConfigDict(env_prefix=ENVIRONMENT_PREFIX, frozen=True, extra="forbid")
+
+    policies: Path = Field(description="folder of checkpoints; each subfolder is served under its name")
+    host: str = Field("127.0.0.1", description="address to listen on; others than loopback need --public")
+    port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    public: bool = Field(
+        False, description="listen on other than loopback addresses although nobody is asked for a key"
+    )
+    redis_url: str | None = Field(None, description="keep episodes in this Redis instead of a private one")
+    data_dir: Path = Field(Path(".lamo"), description="folder of the private Redis")
+    fsync: Literal["always", "everysec"] = Field(
+        "everysec", description="the private Redis writes to disk before each answer, or every second"
+    )
+    device: str = Field("cpu", description="where policies run: cpu, cuda, cuda:1, ...")
+    dtype: Literal["float32", "bfloat16"] = Field("float32", description="what networks compute in")
+    reproducible: bool = Field(
+        False, description="give the same bits whoever shares a batch, at some cost in speed"
+    )
+    threads: int | None = Field(
+        None, ge=1, description="CPU threads of a forward pass; torch's own choice if not set"
+    )
+    batch_limit: int = Field(64, ge=1, le=4096, description="most acts in one forward pass")
+    queue_limit: int = Field(1024, ge=1, description="acts that may wait; more are answered 429")
+    cached_episodes: int = Field(10_000, ge=1, description="episodes whose windows are kept beside Redis")
+    max_body_bytes: int = Field(1_048_576, ge=1024, description="larger request bodies are answered 413")
+    store_timeout_seconds: float = Field(2.0, gt=0, description="a Redis command that takes longer is answered 503")
+    store_connections: int = Field(8, ge=2, description="connections to Redis")
+    grace_seconds: float = Field(
+        20.0, ge=0, description="after SIGTERM, how long requests under way may take to finish"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="least severity of logged events"
+    )
+
+    @model_validator(mode="after")
+    def _asked_to_be_public(self) -> Settings:
+        if not self.public and not _loopback(self.host):
+            raise ValueError(
+                f"host {self.host!r} is not a loopback address and nobody is asked for a key: "
+                "say --public (LAMO_PUBLIC=1) if that is meant"
+            )
+        return self
+
+    @classmethod
+    def read(cls, options: Mapping[str, object]) -> Settings:
+        """Settings from given options and, for the others, the environment.
+
+        Raises:
+            ConfigError: naming the first option that cannot be used.
+        """
+        try:
+            return cls(**options)  # type: ignore[arg-type]  # pydantic checks them
+        except ValidationError as error:
+            raise ConfigError(_sentence(error)) from error
+
+
+def environment_name(setting: str) -> str:
+    """The environment variable of a setting."""
+    return f"{ENVIRONMENT_PREFIX}{setting.upper()}"
+
+
+def _sentence(error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    message = str(first["msg"]).removeprefix("Value error, ")
+    if not first["loc"]:
+        return message
+    name = str(first["loc"][0])
+    where = f"option --{name.replace('_', '-')} ({environment_name(name)})"
+    if first["type"] == "missing":
+        return f"{where} is missing"
+    return f"{where} is {first['input']!r}: {message[:1].lower()}{message[1:]}"
+
+
+def _loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

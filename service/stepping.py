@@ -1,0 +1,266 @@
+"""Stepping: the loop that answers acts: take what waits, recall windows, infer, commit, answer.
+
+One batch infers while the one before commits; their episodes are disjoint, because an episode is busy from the
+moment one of its acts is taken until the store has decided on it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from lamo.errors import DeadlineExceeded, Draining, InternalError, QueueFull, ServiceError, StoreUnavailable
+from lamo.window import Timestep
+from lamo.wire import Timing
+from service import answers, rules
+from service.batching import group, take
+from service.cache import LiveEpisode, WindowCache
+from service.engine import Engine
+from service.episodes import Decision, Episodes, Verdict
+from service.flight import Act, Flight
+from service.metrics import Metrics
+from service.proposals import Proposal, Turn, proposal_of, turn_of
+from service.recall import Recall, Recalled, Wanted, unknown_episode
+from service.records import Record
+
+logger = logging.getLogger(__name__)
+
+ATTEMPTS = 4
+"""How often an act is decided anew when another replica, or another epoch, was there first."""
+
+
+class Stepping:
+    """The queue of acts and the loop that serves it.
+
+    Attributes:
+        queue_limit: acts that may wait; more are refused.
+        flight: the acts under way, waiting ones included.
+        progress_at: when the loop last finished a batch, on the monotonic clock.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        episodes: Episodes,
+        cache: WindowCache,
+        recall: Recall,
+        metrics: Metrics,
+        *,
+        queue_limit: int,
+    ) -> None:
+        self._engine = engine
+        self._episodes = episodes
+        self._cache = cache
+        self._recall = recall
+        self._metrics = metrics
+        self.queue_limit = queue_limit
+        self.flight = Flight()
+        self.progress_at = time.monotonic()
+        self._queue: list[Act] = []
+        self._busy: set[str] = set()
+        self._wake = asyncio.Event()
+        self._commits: set[asyncio.Task[None]] = set()
+
+    def stalled(self, seconds: float) -> bool:
+        """Whether work waits and no batch was finished for this long."""
+        if not self._queue and not self._busy:
+            return False
+        oldest = min((act.received_at for act in self._queue), default=-math.inf)
+        return time.monotonic() - max(self.progress_at, oldest) > seconds
+
+    def submit(self, act: Act) -> None:
+        """Put an act into the queue.
+
+        Raises:
+            QueueFull: too many wait already.
+        """
+        if len(self._queue) >= self.queue_limit:
+            raise QueueFull(f"{len(self._queue)} requests wait already; send this again", retry_after_ms=50)
+        self.flight.add(act)
+        self._enqueue([*self._queue, act])
+
+    async def run(self) -> None:
+        """Serve the queue until cancelled; whatever goes wrong with a batch is the answer of that batch."""
+        while True:
+            batch = take(self._queue, self._busy, self._engine.batch_limit)
+            if not batch:
+                self._wake.clear()
+                await self._wake.wait()
+                continue
+            self._claim(batch)
+            with self._refusing(batch):
+                await self._serve(batch)
+            self.progress_at = time.monotonic()
+
+    async def close(self) -> None:
+        """Wait for commits under way and refuse what still waits."""
+        if self._commits:
+            await asyncio.wait(self._commits)
+        for act in self._queue:
+            act.refuse(Draining("the service shut down before it came to this step; nothing was committed"))
+
+    async def _serve(self, batch: Sequence[Act]) -> None:
+        began = time.monotonic()
+        recalled = await self._recall.gather([Wanted(act.episode_id, act.content.step) for act in batch])
+        turns = []
+        for act, episode in zip(batch, recalled, strict=True):
+            act.recall_ms = _milliseconds(began)
+            with self._refusing([act]):
+                turn = self._decide(act, episode)
+                if turn is not None:
+                    turns.append(turn)
+        for company in group(turns, lambda turn: turn.live.served.revision):
+            with self._refusing([turn.act for turn in company]):
+                await self._infer(company)
+
+    def _decide(self, act: Act, episode: Recalled | ServiceError) -> Turn | None:
+        """The turn of an act that has to be inferred; one that is recorded is answered here."""
+        if isinstance(episode, ServiceError):
+            raise episode
+        record = rules.recorded_or_next(act.content, episode)
+        if record is None:
+            return turn_of(act, episode.live)
+        self._replay(act, episode.live, record, episode.live.meta.committed_step)
+        return None
+
+    async def _infer(self, company: Sequence[Turn]) -> None:
+        turns = [turn for turn in company if not self._expired(turn.act)]
+        if not turns:
+            return
+        served = turns[0].live.served
+        began = time.monotonic()
+        actions = await self._engine.infer(served, [turn.window for turn in turns])
+        infer_ms = _milliseconds(began)
+        self._metrics.infer_seconds.observe(infer_ms / 1000)
+        self._metrics.batch_size.observe(len(turns))
+        proposals = []
+        for turn, action in zip(turns, actions, strict=True):
+            turn.act.infer_ms, turn.act.batch_size = infer_ms, len(turns)
+            with self._refusing([turn.act]):
+                proposals.append(proposal_of(turn, action, self._recall.layout(served)))
+        task = asyncio.create_task(self._commit(proposals))
+        self._commits.add(task)
+        task.add_done_callback(self._commits.discard)
+
+    async def _commit(self, proposals: Sequence[Proposal]) -> None:
+        """Commit a forward pass in one round trip; no answer leaves before its commit is known."""
+        with self._refusing([proposal.act for proposal in proposals]):
+            began = time.monotonic()
+            decisions = await self._episodes.commit([proposal.commit for proposal in proposals])
+            commit_ms = _milliseconds(began)
+            self._metrics.commit_seconds.observe(commit_ms / 1000)
+            for proposal, decision in zip(proposals, decisions, strict=True):
+                proposal.act.commit_ms = commit_ms
+                with self._refusing([proposal.act]):
+                    self._conclude(proposal, decision)
+
+    def _conclude(self, proposal: Proposal, decision: Decision | StoreUnavailable) -> None:
+        if isinstance(decision, StoreUnavailable):
+            raise decision
+        act, live = proposal.act, proposal.live
+        match decision.verdict:
+            case Verdict.COMMITTED:
+                self._committed(proposal)
+            case Verdict.REPLAY if decision.stored == proposal.commit.records[0]:
+                self._committed(proposal)  # the first try's answer was lost between Redis and here
+            case Verdict.REPLAY if decision.stored is not None:
+                self._cache.drop(act.episode_id)
+                record = self._recall.layout(live.served).decode(decision.stored)
+                self._replay(act, live, record, decision.committed_step)
+            case Verdict.CHANGED:
+                raise rules.content_changed(act.episode_id, live.meta.committed_step)
+            case Verdict.MISSING:
+                raise unknown_episode(act.episode_id)
+            case Verdict.ENDED:
+                raise rules.episode_ended(act.episode_id, decision.committed_step)
+            case _:
+                self._decide_again(act, live.meta.committed_step, decision.committed_step)
+
+    def _committed(self, proposal: Proposal) -> None:
+        self._cache.put(proposal.live)
+        self._metrics.steps.inc()
+        step = proposal.record.timestep.step
+        self._answer(proposal.act, proposal.live, proposal.record.timestep, committed_step=step, replayed=False)
+
+    def _replay(self, act: Act, live: LiveEpisode, record: Record, committed_step: int) -> None:
+        self._metrics.replays.inc()
+        self._answer(act, live, record.timestep, committed_step=committed_step, replayed=True)
+
+    def _answer(
+        self, act: Act, live: LiveEpisode, timestep: Timestep, *, committed_step: int, replayed: bool
+    ) -> None:
+        timing = Timing(
+            queue_ms=1000 * (act.taken_at - act.received_at),
+            recall_ms=act.recall_ms,
+            infer_ms=act.infer_ms,
+            commit_ms=act.commit_ms,
+            total_ms=_milliseconds(act.received_at),
+            batch_size=act.batch_size,
+        )
+        answer = answers.act_answer(
+            live.meta, live.served, timestep, committed_step=committed_step, replayed=replayed, timing=timing
+        )
+        self._release(act)
+        act.answer(answer)
+
+    def _decide_again(self, act: Act, step: int, committed_step: int) -> None:
+        """Back to the head of the queue: what this engine held was behind the record."""
+        self._cache.drop(act.episode_id)
+        act.attempts += 1
+        if act.attempts == ATTEMPTS:
+            raise rules.step_conflict(act.episode_id, step, committed_step)
+        self._busy.discard(act.episode_id)
+        self._enqueue([act, *self._queue])
+
+    def _expired(self, act: Act) -> bool:
+        if not act.expired:
+            return False
+        waited = _milliseconds(act.received_at)
+        self._refuse(act, DeadlineExceeded(f"the deadline passed before inference, after {waited:.0f} ms"))
+        return True
+
+    @contextmanager
+    def _refusing(self, acts: Sequence[Act]) -> Iterator[None]:
+        """Whatever goes wrong inside is the answer of those acts that have none yet."""
+        try:
+            yield
+        except ServiceError as error:
+            for act in acts:
+                self._refuse(act, error)
+        except Exception:
+            logger.exception("a batch failed", extra={"episodes": [act.episode_id for act in acts]})
+            for act in acts:
+                self._refuse(act, InternalError("the service failed on this step"))
+
+    def _refuse(self, act: Act, error: ServiceError) -> None:
+        if not act.answered.done():
+            self._cache.drop(act.episode_id)
+            self._release(act)
+            act.refuse(error)
+
+    def _release(self, act: Act) -> None:
+        self.flight.remove(act)
+        self._busy.discard(act.episode_id)
+        self._wake.set()
+
+    def _claim(self, batch: Sequence[Act]) -> None:
+        taken = set(batch)
+        self._enqueue([act for act in self._queue if act not in taken])
+        now = time.monotonic()
+        for act in batch:
+            self._busy.add(act.episode_id)
+            act.taken_at = now
+            self._metrics.queue_seconds.observe(now - act.received_at)
+
+    def _enqueue(self, queue: list[Act]) -> None:
+        self._queue = queue
+        self._metrics.queue_depth.set(len(queue))
+        self._wake.set()
+
+
+def _milliseconds(since: float) -> float:
+    return 1000 * (time.monotonic() - since)
