@@ -15,12 +15,16 @@ observation='[0.54, 0.88, 0.84, -0.47, 0.01, -0.02, 0.12, 0.93, 0.6, 0.5, -0.48,
 
 fail() { echo "smoke: $*" >&2; exit 1; }
 
-call() {  # METHOD URL [BODY]: the answer's body, or the problem document and the end
-  local answer
-  answer=$(curl --silent --show-error --max-time 30 --request "$1" ${3:+--json "$3"} --write-out '\n%{http_code}' "$2") \
-    || fail "$1 $2 was not answered"
-  [[ ${answer##*$'\n'} == 2?? ]] || fail "$1 $2: $answer"
-  echo "${answer%$'\n'*}"
+call() {  # METHOD URL [BODY]: the answer's body; while nobody answers, or 503, the same request again
+  local answer=
+  for _ in $(seq 120); do
+    if answer=$(curl --silent --show-error --max-time 30 -X "$1" ${3:+--json "$3"} -w '\n%{http_code}' "$2" 2>&1); then
+      [[ ${answer##*$'\n'} == 2?? ]] && echo "${answer%$'\n'*}" && return
+      [[ ${answer##*$'\n'} == 503 ]] || fail "$1 $2: $answer"
+    fi
+    sleep 1
+  done
+  fail "$1 $2, after two minutes: $answer"
 }
 
 act() {  # STEP: the answer of one step
@@ -31,25 +35,15 @@ act() {  # STEP: the answer of one step
 
 value() { grep -o "\"$1\": *\(\[[^]]*\]\|[^,}]*\)" | head -n 1 | sed 's/^[^:]*: *//'; }  # NAME, of JSON on stdin
 
-wait_ready() {
-  for _ in $(seq 120); do
-    curl --silent --fail --max-time 2 --output /dev/null "$url/readyz" && return
-    sleep 1
-  done
-  fail "$url was not ready within 120 s"
-}
-
-wait_ready
 call PUT "$episode" '{"policy": "reacher2d", "target_return": 76}' >/dev/null
 for step in 0 1 2; do before=$(act "$step"); done
 echo "before: step $(value committed_step <<<"$before"), action $(value action <<<"$before")"
 
 case $how in
   restart) "${compose[@]}" restart ;;
-  recreate) "${compose[@]}" down && "${compose[@]}" up --detach ;;
+  recreate) "${compose[@]}" down; "${compose[@]}" up --detach ;;
   *) fail "what is '$how'? restart or recreate" ;;
 esac
-wait_ready
 
 [[ $(call GET "$episode" | value committed_step) == 2 ]] || fail "the episode's last step is lost"
 again=$(act 2)
