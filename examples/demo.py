@@ -52,13 +52,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--short", action="store_true", help="too little of everything, but everything")
     parser.add_argument("--out", type=Path, default=Path("demo"), help="folder to leave the results in")
+    parser.add_argument(
+        "--only-policy", type=Path, metavar="POLICIES", help="stop after the export, into this folder of policies"
+    )
     options = parser.parse_args()
     scale = SHORT if options.short else FULL
     out: Path = options.out
-    for made in ("data", "run", "policies", "evaluation"):
+    for made in ("data", "run", "evaluation"):
         shutil.rmtree(out / made, ignore_errors=True)
     started = time.monotonic()
+    policies = options.only_policy or out / "policies"
+    make_policy(scale, out, policies)
+    if options.only_policy:
+        return
+    evaluate_policy(scale, out, policies)
+    minutes = (time.monotonic() - started) / 60
+    sys.stdout.write(f"\nDone in {minutes:.1f} minutes. Open {out / 'report.html'}, or serve the policy:\n")
+    sys.stdout.write(f"    {COMMANDS / 'lamo-serve'} --policies {policies}\n")
 
+
+def make_policy(scale: Scale, out: Path, policies: Path) -> None:
+    """Data, training, export: leaves the checkpoint `reacher2d` in the policies folder."""
     dataset = out / "data" / "reacher2d.hdf5"
     heading("1. Offline data: Reacher2d, played by a scripted behavior policy of mixed quality")
     train_command(
@@ -74,10 +88,13 @@ def main() -> None:
     )  # fmt: skip
 
     heading("3. Export: LoRA merged, checked, written as a checkpoint")
-    train_command("export", out / "run", "--out", out / "policies" / "reacher2d")
+    train_command("export", out / "run", "--out", policies / "reacher2d")
 
+
+def evaluate_policy(scale: Scale, out: Path, policies: Path) -> None:
+    """Service, evaluation against it, report: leaves `evaluation` and `report.html`."""
     heading("4. Service and evaluation over HTTP: every episode's window in Redis")
-    with served(out) as url:
+    with served(policies, out / "service") as url:
         command(
             "lamo-evaluate", "--url", url, "--policy", "reacher2d", "--episodes", scale.evaluated,
             "--parallel", 2 * scale.evaluated, "--seed", 1, "--traces", "--out", out / "evaluation",
@@ -85,9 +102,6 @@ def main() -> None:
 
     heading("5. Report")
     train_command("report", out / "run", "--evaluation", out / "evaluation", "--out", out / "report.html")
-    minutes = (time.monotonic() - started) / 60
-    sys.stdout.write(f"\nDone in {minutes:.1f} minutes. Open {out / 'report.html'}, or serve the policy:\n")
-    sys.stdout.write(f"    {COMMANDS / 'lamo-serve'} --policies {out / 'policies'}\n")
 
 
 def heading(text: str) -> None:
@@ -112,15 +126,15 @@ def command(name: str, *arguments: object) -> None:
 
 
 @contextlib.contextmanager
-def served(out: Path) -> Iterator[str]:
-    """The service on a free port, with a private Redis of its own; stopped at the end."""
+def served(policies: Path, redis: Path) -> Iterator[str]:
+    """The service on a free port, with a private Redis of its own in the folder `redis`; stopped at the end."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    words = ["lamo-serve", "--policies", str(out / "policies"), "--port", str(port)]
+    words = ["lamo-serve", "--policies", str(policies), "--port", str(port)]
     sys.stdout.write(f"$ {shlex.join(words)} &\n")
     sys.stdout.flush()
-    environment = {**os.environ, "LAMO_DATA_DIR": str(out / "service")}
+    environment = {**os.environ, "LAMO_DATA_DIR": str(redis)}
     service = subprocess.Popen([str(COMMANDS / words[0]), *words[1:]], env=environment)
     try:
         url = f"http://127.0.0.1:{port}"
