@@ -63,7 +63,7 @@ def test_an_image_runs_as_a_numbered_user_who_is_not_root(dockerfile: Path) -> N
 @dockerfiles
 def test_every_stage_starts_from_the_tagged_slim_image(dockerfile: Path) -> None:
     bases = [arguments.split()[0] for name, arguments in instructions(dockerfile) if name == "FROM"]
-    assert bases == ["python:3.11-slim"] * 3
+    assert bases == ["python:3.11-slim"] * 4
 
 
 @dockerfiles
@@ -71,7 +71,7 @@ def test_the_final_image_installs_nothing_and_takes_only_the_finished_environmen
     stage = final_stage(dockerfile)
     assert not positions(stage, "RUN", r"\b(pip|apt|apt-get)\b")
     copied = [arguments for name, arguments in stage if name == "COPY" and "--from=" in arguments]
-    assert copied == ["--from=build /opt/lamo /opt/lamo"]
+    assert copied == ["--from=dependencies /opt/lamo /opt/lamo", "--from=code /opt/lamo /opt/lamo"]
 
 
 @dockerfiles
