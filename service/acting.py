@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import math
 import secrets
 import time
@@ -80,10 +79,10 @@ class Acting:
 
     async def act(self, episode_id: str, request: ActRequest, received_at: float) -> ActAnswer:
         """Answer one step; `received_at` is on the monotonic clock."""
-        policy, code = "unknown", 200
+        policy, code = "unknown", 500
         try:
             answer = await self._act(episode_id, request, received_at)
-            policy = answer.policy
+            policy, code = answer.policy, 200
         except ServiceError as error:
             code = error.status
             raise

@@ -74,7 +74,7 @@ class StepContent:
         """
         if step >= config.max_timesteps:
             raise InvalidRequest(
-                f"step {step} is beyond policy {policy!r}, which takes {config.max_timesteps} timesteps (max_timesteps)"
+                f"step {step} is beyond the limit of policy {policy!r}, max_timesteps is {config.max_timesteps}"
             )
         if step == 0:
             _refuse_past(self.reward, self.executed_action)

@@ -39,7 +39,7 @@ class Stepping:
     Attributes:
         queue_limit: acts that may wait; more are refused.
         flight: the acts under way, waiting ones included.
-        progress_at: when the loop last finished a batch, on the monotonic clock.
+        progress_at: when the loop last took or finished a batch, on the monotonic clock.
     """
 
     def __init__(
@@ -250,7 +250,7 @@ class Stepping:
     def _claim(self, batch: Sequence[Act]) -> None:
         taken = set(batch)
         self._enqueue([act for act in self._queue if act not in taken])
-        now = time.monotonic()
+        now = self.progress_at = time.monotonic()
         for act in batch:
             self._busy.add(act.episode_id)
             act.taken_at = now
