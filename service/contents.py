@@ -132,6 +132,11 @@ class EndContent:
         _check_shape("executed_action", self.executed_action, config.action.shape, policy)
 
 
+def computable(value: float, return_scale: float) -> bool:
+    """Whether a raw return is finite and stays so in float32, the way the policy sees it."""
+    return math.isfinite(value) and abs(value / return_scale) <= float(np.finfo(np.float32).max)
+
+
 def _number(name: str, value: float | None) -> float | None:
     if value is not None and not math.isfinite(value):
         raise InvalidRequest(f"{name} is {value}, not a finite number")

@@ -97,11 +97,11 @@ class Stepping:
             self.progress_at = time.monotonic()
 
     async def close(self) -> None:
-        """Wait for commits under way and refuse what still waits."""
+        """Wait for commits under way and refuse what was not inferred, once `run` is over."""
         if self._commits:
             await asyncio.wait(self._commits)
-        for act in self._queue:
-            act.refuse(Draining("the service shut down before it came to this step; nothing was committed"))
+        for act in self.flight.acts():
+            self._refuse(act, Draining("the service shut down before it came to this step; nothing was committed"))
 
     async def _serve(self, batch: Sequence[Act]) -> None:
         began = time.monotonic()
