@@ -34,7 +34,7 @@ START_SECONDS = 30.0
 STOP_SECONDS = 10.0
 """How long a redis-server that no longer listens may take to die."""
 
-WATCH_SECONDS = 0.2
+WATCH_SECONDS, START_AGAIN_SECONDS = 0.2, 2.0
 
 
 class EmbeddedRedis:
@@ -113,8 +113,9 @@ class EmbeddedRedis:
                 )
                 try:
                     await asyncio.to_thread(self._restart)
-                except ConfigError:
-                    logger.exception("embedded redis does not start")
+                except ConfigError as error:
+                    logger.error("embedded redis does not start", extra={"reason": str(error)})
+                    await asyncio.sleep(START_AGAIN_SECONDS)
 
     def _restart(self) -> None:
         with self._starting():
@@ -141,9 +142,11 @@ class EmbeddedRedis:
                 start_new_session=True,
             )
         until = time.monotonic() + START_SECONDS
-        while not _answers(self.socket_path):
-            if process.poll() is not None or time.monotonic() > until:
+        while not _ready(self.socket_path):
+            if process.poll() is not None:
                 raise ConfigError(f"{executable} did not start in {self.data_directory}: {self._last_words()}")
+            if time.monotonic() > until:
+                return  # still replaying: requests are told so until it is done
             time.sleep(0.01)
 
     @contextlib.contextmanager
@@ -157,6 +160,8 @@ class EmbeddedRedis:
                         f"a redis-server lives in {self.data_directory} but does not listen on {self.socket_path}"
                     )
                 time.sleep(0.01)
+            if self._process is not None:
+                self._process.wait()  # the lock is free, so it is dead
             yield lock
 
     def _options(self) -> list[str]:
@@ -234,6 +239,14 @@ def _connected(path: Path) -> Iterator[socket.socket]:
         connection.settimeout(1.0)
         connection.connect(str(path))
         yield connection
+
+
+def _ready(path: Path) -> bool:
+    """Whether the server has replayed its file and serves commands."""
+    with contextlib.suppress(OSError), _connected(path) as connection:
+        connection.sendall(b"PING\r\n")
+        return connection.recv(64).startswith(b"+PONG")
+    return False
 
 
 def _answers(path: Path) -> bool:

@@ -165,8 +165,8 @@ class Stepping:
         match decision.verdict:
             case Verdict.COMMITTED:
                 self._committed(proposal)
-            case Verdict.REPLAY if decision.stored == proposal.commit.records[0]:
-                self._committed(proposal)  # the first try's answer was lost between Redis and here
+            case Verdict.REPLAY if self._own(proposal, decision):
+                self._committed(proposal)
             case Verdict.REPLAY if decision.stored is not None:
                 self._cache.drop(act.episode_id)
                 record = self._recall.layout(live.served).decode(decision.stored)
@@ -179,6 +179,12 @@ class Stepping:
                 raise rules.episode_ended(act.episode_id, decision.committed_step)
             case _:
                 self._decide_again(act, live.meta.committed_step, decision.committed_step)
+
+    @staticmethod
+    def _own(proposal: Proposal, decision: Decision) -> bool:
+        """Whether the record found is the one just written: a connection died and the script ran twice."""
+        step = proposal.record.timestep.step
+        return decision.committed_step == step and decision.stored == proposal.commit.records[-1]
 
     def _committed(self, proposal: Proposal) -> None:
         self._cache.put(proposal.live)

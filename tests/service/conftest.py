@@ -50,8 +50,8 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def newer_redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The redis-server on PATH, where it is another one of version 7 or newer."""
     found = shutil.which("redis-server")
-    version = subprocess.run([found, "--version"], capture_output=True, text=True).stdout if found else ""
-    match = re.search(r"v=(\d+)", version)
+    told = found and subprocess.run([found, "--version"], check=True, capture_output=True, text=True).stdout
+    match = re.search(r"v=(\d+)", told or "")
     if match is None or int(match[1]) < 7 or found == redis_executable():
         pytest.skip("no redis-server of version 7 or newer on PATH")
     with pytest.MonkeyPatch.context() as patch:

@@ -124,7 +124,11 @@ class StoreMachine(RuleBasedStateMachine):
         else:
             assert outcome is (StartOutcome.SAME if content == model.start else StartOutcome.EXISTS)
 
-    @rule(which=st.integers(0, 1), offset=st.integers(-5, 2), contents=st.lists(st.integers(0, 1), min_size=1, max_size=4))
+    @rule(
+        which=st.integers(0, 1),
+        offset=st.integers(-5, 2),
+        contents=st.lists(st.integers(0, 1), min_size=1, max_size=4),
+    )
     def commit(self, which: int, offset: int, contents: list[int]) -> None:
         model = self.models.get(self.ids[which])
         if model is None:
@@ -245,7 +249,11 @@ async def test_each_commit_of_a_batch_stands_alone(redis_url):
 @pytest.mark.parametrize(
     ("command", "undo", "name"),
     [
-        (("CONFIG", "SET", "min-replicas-to-write", "1"), ("CONFIG", "SET", "min-replicas-to-write", "0"), "NOREPLICAS"),
+        (
+            ("CONFIG", "SET", "min-replicas-to-write", "1"),
+            ("CONFIG", "SET", "min-replicas-to-write", "0"),
+            "NOREPLICAS",
+        ),
         (("CONFIG", "SET", "maxmemory", "1"), ("CONFIG", "SET", "maxmemory", "0"), "OOM"),
         (("REPLICAOF", "127.0.0.1", "1"), ("REPLICAOF", "NO", "ONE"), "READONLY"),
     ],
@@ -282,10 +290,14 @@ async def test_a_redis_that_says_nothing_is_given_up_in_time(tmp_path):
         await reader.read()
         writer.close()
 
-    async with await asyncio.start_unix_server(silent, str(tmp_path / "silent.sock")):
-        async with open_store(f"unix://{tmp_path}/silent.sock", timeout_seconds=0.2) as store, asyncio.timeout(3):
-            with pytest.raises(StoreUnavailable, match="may or may not be committed"):
-                await Episodes(store).commit([commit_of(meta_of("a"), 0, [1])])
+    path = tmp_path / "silent.sock"
+    async with (
+        await asyncio.start_unix_server(silent, path),
+        open_store(f"unix://{path}", timeout_seconds=0.2) as store,
+        asyncio.timeout(3),
+    ):
+        with pytest.raises(StoreUnavailable, match="may or may not be committed"):
+            await Episodes(store).commit([commit_of(meta_of("a"), 0, [1])])
 
 
 @pytest.mark.anyio
