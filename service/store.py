@@ -52,7 +52,7 @@ class Store:
                 retry=Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
             )
         except ValueError as error:
-            raise ConfigError(f"redis_url {self.url!r} is no Redis URL: {error}") from error
+            raise ConfigError(f"redis_url cannot be used: {error}") from error  # not the URL: it has the password
         self._redis = Redis.from_pool(pool)
 
     async def close(self) -> None:
