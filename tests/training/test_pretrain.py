@@ -217,8 +217,6 @@ def test_the_options_of_the_command_line_become_the_config(tmp_path: Path):
 def test_the_command_shows_the_card_it_wrote(text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     parser = argparse.ArgumentParser()
     add_arguments(parser)
-    options = (
-        f"--text {text} --out {tmp_path} --updates 1 --layers 1 --width 16 --context 32 --vocab-size 300"
-    )
+    options = f"--text {text} --out {tmp_path} --updates 1 --layers 1 --width 16 --context 32 --vocab-size 300"
     run(parser.parse_args(options.split()))
     assert capsys.readouterr().out == (tmp_path / "README.md").read_text(encoding="utf-8")
