@@ -144,9 +144,9 @@ class PolicyConfig:
                     raise ConfigError(
                         f"{space_name}.{name} has {len(values)} entries for shape {list(space.shape)}"
                     )
-        bounds = zip(self.action.low, self.action.high, strict=True)
-        if not all(low < high for low, high in bounds):
-            raise ConfigError("action.low is not below action.high in every dimension")
+        for low, high in zip(self.action.low, self.action.high, strict=True):
+            if not -math.inf < low < high < math.inf:
+                raise ConfigError(f"action bounds {low} and {high} are not two finite numbers, the lower first")
 
     def to_json(self) -> dict[str, Any]:
         """This config as JSON values; `from_json` is its inverse."""

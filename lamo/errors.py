@@ -12,6 +12,7 @@ LamoError
     ├── NotFound                404
     │   ├── UnknownEpisode
     │   └── UnknownPolicy
+    ├── MethodNotAllowed        405
     ├── Conflict                409
     │   ├── StepConflict          the step is neither the expected one nor recorded
     │   ├── StepInFlight          this step or the one before is being computed; retryable
@@ -168,6 +169,12 @@ class UnknownPolicy(NotFound):
     """No policy of that name or revision is served."""
 
     kind, title = "unknown-policy", "Unknown policy"
+
+
+class MethodNotAllowed(ServiceError):
+    """The path exists, but takes another method."""
+
+    status, kind, title = 405, "method-not-allowed", "Method not allowed"
 
 
 class Conflict(ServiceError):

@@ -63,7 +63,10 @@ class LamoModel(nn.Module):
         mlp = config.embedding == "mlp"
         embedding = MlpEmbedding if mlp else nn.Linear
         self.norm_first = config.timestep_order == "after_norm"
-        self.embed_timestep = nn.Embedding(config.timestep_table_size, n_embd)
+        # N(0, 1), as nn.Embedding's own; drawn here because its way costs two seconds of imports on the meta
+        # device, which every start of a service would pay.
+        table = torch.randn(config.timestep_table_size, n_embd)
+        self.embed_timestep = nn.Embedding.from_pretrained(table, freeze=False)  # type: ignore[no-untyped-call]
         self.embed_return = embedding(1, n_embd)
         self.embed_state = embedding(config.observation.size, n_embd)
         self.embed_action = embedding(config.action.size, n_embd)

@@ -39,9 +39,13 @@ class Answer(BaseModel):
 class StartRequest(Request):
     """Start an episode. Everything may be left out where one policy is served."""
 
-    policy: str | None = Field(None, description='"name" or "name@revision"; may be left out if one is served')
-    target_return: float | None = Field(None, description="raw; the policy's first target return if left out")
-    ttl_seconds: int = Field(DEFAULT_TTL_SECONDS, ge=MIN_TTL_SECONDS, le=MAX_TTL_SECONDS)
+    policy: str | None = Field(
+        default=None, description='"name" or "name@revision"; may be left out if one is served'
+    )
+    target_return: float | None = Field(
+        default=None, description="raw; the policy's first target return if left out"
+    )
+    ttl_seconds: int = Field(default=DEFAULT_TTL_SECONDS, ge=MIN_TTL_SECONDS, le=MAX_TTL_SECONDS)
     labels: dict[Label, Label] = Field(default_factory=dict, max_length=MAX_LABELS)
 
 
@@ -49,24 +53,30 @@ class ActRequest(Request):
     """One step of an episode. The step is the idempotency key: the same request again is harmless."""
 
     observation: Vector = Field(description="raw, in the policy's observation shape")
-    step: Step | None = Field(None, description="from 0; the next one is meant if left out")
-    reward: float | None = Field(None, description="what the action of step - 1 earned; none at step 0")
+    step: Step | None = Field(default=None, description="from 0; the next one is meant if left out")
+    reward: float | None = Field(default=None, description="what the action of step - 1 earned; none at step 0")
     executed_action: Vector | None = Field(
-        None, description="the action really executed at step - 1, if not the proposed one; none at step 0"
+        default=None, description="the action really executed at step - 1, if not the proposed one; none at step 0"
     )
     deadline_ms: float | None = Field(
         None, gt=0, description="from receipt; 504 if inference has not started by then"
     )
-    observed_at: int | None = Field(None, ge=0, le=2**63 - 1, description="Unix time in ns; stored, not compared")
+    observed_at: int | None = Field(
+        default=None, ge=0, le=2**63 - 1, description="Unix time in ns; stored, not compared"
+    )
 
 
 class EndRequest(Request):
     """End an episode with the step that would come next."""
 
-    step: Step | None = Field(None, description="the step that would come next; that one is meant if left out")
-    reward: float | None = Field(None, description="what the last action earned")
-    observation: Vector | None = Field(None, description="what the environment showed at the end")
-    executed_action: Vector | None = Field(None, description="the last action executed, if not the proposed one")
+    step: Step | None = Field(
+        default=None, description="the step that would come next; that one is meant if left out"
+    )
+    reward: float | None = Field(default=None, description="what the last action earned")
+    observation: Vector | None = Field(default=None, description="what the environment showed at the end")
+    executed_action: Vector | None = Field(
+        default=None, description="the last action executed, if not the proposed one"
+    )
     terminated: bool = False
     truncated: bool = False
     success: bool | None = None

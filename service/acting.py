@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import math
 import secrets
 import time
@@ -21,7 +20,7 @@ from lamo.wire import (
 )
 from service import answers, rules
 from service.cache import WindowCache
-from service.contents import EndContent, StepContent
+from service.contents import EndContent, StepContent, computable
 from service.engine import Engine, ServedPolicy
 from service.episodes import OWNER, Decision, Ending, EpisodeMeta, Episodes, StartOutcome, Verdict
 from service.flight import Act
@@ -80,10 +79,10 @@ class Acting:
 
     async def act(self, episode_id: str, request: ActRequest, received_at: float) -> ActAnswer:
         """Answer one step; `received_at` is on the monotonic clock."""
-        policy, code = "unknown", 200
+        policy, code = "unknown", 500
         try:
             answer = await self._act(episode_id, request, received_at)
-            policy = answer.policy
+            policy, code = answer.policy, 200
         except ServiceError as error:
             code = error.status
             raise
@@ -136,8 +135,8 @@ def _new_episode(request: StartRequest, served: ServedPolicy, episode_id: str) -
     target_return = request.target_return
     if target_return is None:
         target_return = served.policy.config.target_returns[0]
-    if not math.isfinite(target_return):
-        raise InvalidRequest(f"target_return is {target_return}, not a finite number")
+    if not computable(target_return, served.policy.config.return_scale):
+        raise InvalidRequest(f"target_return is {target_return}, not a finite number in float32")
     return EpisodeMeta(
         episode_id=episode_id,
         policy=served.name,

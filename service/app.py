@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from lamo.errors import LamoError
-from service import problems
+from lamo.errors import ServiceError
 from service.answers import server_version
 from service.embedded import EmbeddedRedis
 from service.engine import Engine
 from service.intake import Intake
 from service.lifecycle import Lifecycle
 from service.metrics import Metrics
+from service.problems import Problems
 from service.routes import router
 from service.settings import Settings
 from service.store import Store
@@ -31,7 +31,6 @@ def create_app(
     engine: Engine | None = None,
     store: Store | None = None,
     url: str | None = None,
-    on_failure: Callable[[], None] = lambda: None,
 ) -> FastAPI:
     """The service as an ASGI application; `app.state.lifecycle` is what its lifespan opens.
 
@@ -39,7 +38,6 @@ def create_app(
         engine: serves instead of one made from the settings.
         store: keeps the episodes instead of the Redis the settings name.
         url: where it listens, told in the log when it is ready.
-        on_failure: called if a part cannot be opened, which `app.state.lifecycle.failure` then tells.
     """
     metrics = Metrics()
     embedded = None
@@ -47,7 +45,13 @@ def create_app(
         if settings.redis_url is None:
             embedded = EmbeddedRedis(settings.data_dir, fsync=settings.fsync)
         store = _store(settings, metrics, embedded)
-    lifecycle = Lifecycle(settings, metrics, engine or _engine(settings), embedded, store, on_failure)
+    lifecycle = Lifecycle(
+        settings,
+        metrics=metrics,
+        engine=engine or _engine(settings),
+        embedded=embedded,
+        store=store,
+    )
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -58,9 +62,10 @@ def create_app(
     app = FastAPI(title="LaMo serving", version=server_version(), lifespan=lifespan)
     app.state.lifecycle = lifecycle
     app.include_router(router)
-    for failure in (LamoError, RequestValidationError, HTTPException):
+    problems = Problems(metrics)
+    for failure in (ServiceError, RequestValidationError, HTTPException):
         app.add_exception_handler(failure, problems.handle)
-    app.add_middleware(Intake, max_body_bytes=settings.max_body_bytes)
+    app.add_middleware(Intake, problems=problems, max_body_bytes=settings.max_body_bytes)
     return app
 
 

@@ -1,4 +1,4 @@
-"""WindowCache: the windows of the episodes this engine acted on last; Redis is the truth, this spares reading it."""
+"""WindowCache: the windows of the episodes this engine acted on last; Redis is the truth, this saves reads."""
 
 from __future__ import annotations
 

@@ -21,18 +21,20 @@ from service.settings import Settings, environment_name
 
 
 class Server(uvicorn.Server):
-    """A uvicorn server whose probes say at once that it is about to leave."""
+    """A uvicorn server that looks at its service: it leaves if that cannot open, and says so if it leaves."""
 
-    lifecycle: Lifecycle
+    def __init__(self, config: uvicorn.Config, lifecycle: Lifecycle) -> None:
+        super().__init__(config)
+        self._lifecycle = lifecycle
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """From now on not ready and no new episodes; requests under way are finished."""
-        self.lifecycle.draining = True
+        self._lifecycle.draining = True
         super().handle_exit(sig, frame)
 
-    def leave(self) -> None:
-        """Stop serving."""
-        self.should_exit = True
+    async def on_tick(self, counter: int) -> bool:
+        """Whether to leave, asked ten times a second."""
+        return await super().on_tick(counter) or self._lifecycle.failure is not None
 
 
 class _Parser(argparse.ArgumentParser):
@@ -61,25 +63,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _serve(settings: Settings) -> None:
     log_to_stderr(settings.log_level)
     listener = _listen(settings.host, settings.port)
-    app = create_app(settings, url=_url(listener), on_failure=lambda: server.leave())
-    server = Server(
-        uvicorn.Config(
-            app,
-            loop="uvloop",
-            http="httptools",
-            access_log=False,
-            log_config=None,
-            timeout_graceful_shutdown=round(settings.grace_seconds),
-        )
+    app = create_app(settings, url=_url(listener))
+    lifecycle: Lifecycle = app.state.lifecycle
+    config = uvicorn.Config(
+        app,
+        loop="uvloop",
+        http="httptools",
+        access_log=False,
+        log_config=None,
+        timeout_graceful_shutdown=round(settings.grace_seconds),
     )
-    server.lifecycle = app.state.lifecycle
+    server = Server(config, lifecycle)
     for asked in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(
-            asked, signal.SIG_IGN
-        )  # uvicorn raises what stopped it again; that must not look like a crash
+        # uvicorn raises the signal that stopped it once more at the end: that must not look like a crash.
+        signal.signal(asked, server.handle_exit)
     server.run([listener])
-    if server.lifecycle.failure is not None:
-        raise server.lifecycle.failure
+    if lifecycle.failure is not None:
+        raise lifecycle.failure
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -74,7 +74,7 @@ class StepContent:
         """
         if step >= config.max_timesteps:
             raise InvalidRequest(
-                f"step {step} is beyond policy {policy!r}, which takes {config.max_timesteps} timesteps (max_timesteps)"
+                f"step {step} is beyond the limit of policy {policy!r}, max_timesteps is {config.max_timesteps}"
             )
         if step == 0:
             _refuse_past(self.reward, self.executed_action)
@@ -130,6 +130,11 @@ class EndContent:
             _refuse_past(self.reward, self.executed_action)
         _check_shape("observation", self.observation, config.observation.shape, policy)
         _check_shape("executed_action", self.executed_action, config.action.shape, policy)
+
+
+def computable(value: float, return_scale: float) -> bool:
+    """Whether a raw return is finite and stays so in float32, the way the policy sees it."""
+    return math.isfinite(value) and abs(value / return_scale) <= float(np.finfo(np.float32).max)
 
 
 def _number(name: str, value: float | None) -> float | None:

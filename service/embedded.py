@@ -31,7 +31,10 @@ SOCKET_PATH_LIMIT = 100
 START_SECONDS = 30.0
 """Replaying a large append-only file takes a while."""
 
-WATCH_SECONDS = 0.2
+STOP_SECONDS = 10.0
+"""How long a redis-server that no longer listens may take to die."""
+
+WATCH_SECONDS, START_AGAIN_SECONDS = 0.2, 2.0
 
 
 class EmbeddedRedis:
@@ -96,7 +99,7 @@ class EmbeddedRedis:
         if self._users is None:
             return
         with self._starting():
-            if _alone(self._users):
+            if _locked(self._users):
                 self._stop()
             self._users.close()
             self._users = None
@@ -110,8 +113,9 @@ class EmbeddedRedis:
                 )
                 try:
                     await asyncio.to_thread(self._restart)
-                except ConfigError:
-                    logger.exception("embedded redis does not start")
+                except ConfigError as error:
+                    logger.error("embedded redis does not start", extra={"reason": str(error)})
+                    await asyncio.sleep(START_AGAIN_SECONDS)
 
     def _restart(self) -> None:
         with self._starting():
@@ -127,22 +131,38 @@ class EmbeddedRedis:
     def _ensure(self) -> None:
         if _answers(self.socket_path):
             return
-        if self._process is not None:
-            self._process.wait()  # its socket is closed: it is dying or dead
         executable = redis_executable()
-        self._process = subprocess.Popen(
-            [executable, *self._options()],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            cwd=self.data_directory,
-            start_new_session=True,
-        )
+        with self._sole_writer() as lock:
+            process = self._process = subprocess.Popen(  # noqa: S603 - our own options, no shell
+                [executable, *self._options()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                pass_fds=(lock.fileno(),),
+                start_new_session=True,
+            )
         until = time.monotonic() + START_SECONDS
-        while not _answers(self.socket_path):
-            if self._process.poll() is not None or time.monotonic() > until:
+        while not _ready(self.socket_path):
+            if process.poll() is not None:
                 raise ConfigError(f"{executable} did not start in {self.data_directory}: {self._last_words()}")
+            if time.monotonic() > until:
+                return  # still replaying: requests are told so until it is done
             time.sleep(0.01)
+
+    @contextlib.contextmanager
+    def _sole_writer(self) -> Iterator[IO[str]]:
+        """A lock that redis-server inherits and its death releases: two would ruin the append-only file."""
+        until = time.monotonic() + STOP_SECONDS
+        with (self.data_directory / "redis.running").open("w") as lock:
+            while not _locked(lock):
+                if time.monotonic() > until:
+                    raise ConfigError(
+                        f"a redis-server lives in {self.data_directory} but does not listen on {self.socket_path}"
+                    )
+                time.sleep(0.01)
+            if self._process is not None:
+                self._process.wait()  # the lock is free, so it is dead
+            yield lock
 
     def _options(self) -> list[str]:
         options = {
@@ -204,10 +224,10 @@ def _private_folder(folder: Path, data_directory: Path) -> None:
         raise PermissionError(f"{folder}, where its socket would lie, belongs to somebody else")
 
 
-def _alone(users: IO[str]) -> bool:
-    """Whether nobody else holds the lock; it is given up meanwhile."""
+def _locked(file: IO[str]) -> bool:
+    """Whether the file is now locked for us alone."""
     try:
-        fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True
@@ -219,6 +239,14 @@ def _connected(path: Path) -> Iterator[socket.socket]:
         connection.settimeout(1.0)
         connection.connect(str(path))
         yield connection
+
+
+def _ready(path: Path) -> bool:
+    """Whether the server has replayed its file and serves commands."""
+    with contextlib.suppress(OSError), _connected(path) as connection:
+        connection.sendall(b"PING\r\n")
+        return connection.recv(64).startswith(b"+PONG")
+    return False
 
 
 def _answers(path: Path) -> bool:

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from lamo.errors import StoreUnavailable
 from service.records import SCHEMA
-from service.scripts import Call, Script
+from service.scripts import Arguments, Call, Script
 from service.store import Store
 
 OWNER = "local"
@@ -143,7 +143,7 @@ class Episodes:
 
     async def read(self, episode_ids: Sequence[str]) -> list[StoredEpisode | None]:
         """Episodes with their rings, one round trip for all; None for one that is unknown or has expired."""
-        commands: list[tuple[str | bytes | int, ...]] = []
+        commands: list[Arguments] = []
         for episode_id in episode_ids:
             meta, ring = keys(episode_id)
             commands += [("HGETALL", meta), ("PTTL", meta), ("GET", ring)]
@@ -232,8 +232,8 @@ def _meta(episode_id: str, raw: dict[bytes, bytes], remaining_ms: int) -> Episod
 
 def _commit_call(commit: Commit) -> Call:
     sums = (repr(commit.episode_return), repr(commit.return_to_go))
-    arguments = (commit.epoch, commit.first_step, commit.context_length, *sums, *commit.records)
-    return Call(_COMMIT, keys(commit.episode_id), arguments)
+    head: Arguments = (commit.epoch, commit.first_step, commit.context_length, *sums)
+    return Call(_COMMIT, keys(commit.episode_id), head + commit.records)
 
 
 def _decision(answer: Any | StoreUnavailable) -> Decision | StoreUnavailable:

@@ -77,6 +77,10 @@ class Flight:
         """Whether an act of the episode is under way."""
         return episode_id in self._acts
 
+    def acts(self) -> list[Act]:
+        """All that are under way."""
+        return [act for acts in self._acts.values() for act in acts]
+
     def add(self, act: Act) -> None:
         """The act is under way."""
         self._acts.setdefault(act.episode_id, []).append(act)

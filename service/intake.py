@@ -10,7 +10,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lamo.errors import BodyTooLarge, UnsupportedMediaType
-from service.problems import problem_response
+from service.problems import Problems
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
@@ -18,11 +18,13 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 class Intake:
     """ASGI middleware, outermost of ours: nothing that goes wrong further in leaves without a problem document."""
 
-    def __init__(self, app: ASGIApp, max_body_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, problems: Problems, max_body_bytes: int) -> None:
         self._app = app
+        self._problems = problems
         self._max_body_bytes = max_body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -42,14 +44,18 @@ class Intake:
 
         try:
             body = await self._body(headers, receive)
-            await self._app(scope, _replay(body, receive), send_with_id)
+            if body is not None:
+                await self._app(scope, _replay(body, receive), send_with_id)
         except Exception as failure:
             if started:
                 raise
-            await problem_response(request_id, failure)(scope, receive, send_with_id)
+            await self._problems.response(request_id, failure)(scope, receive, send_with_id)
 
-    async def _body(self, headers: Headers, receive: Receive) -> bytes:
-        """The whole body, refused before it is parsed and, where its length was announced, before it is read."""
+    async def _body(self, headers: Headers, receive: Receive) -> bytes | None:
+        """The whole body, None if the client left before its end.
+
+        A body too large is refused before it is parsed and, where its length was announced, before it is read.
+        """
         length = headers.get("content-length", "0")
         if length.isdigit() and int(length) > self._max_body_bytes:
             raise self._too_large(f"{length} bytes")
@@ -58,6 +64,8 @@ class Intake:
         more = True
         while more:
             message = await receive()
+            if message["type"] == "http.disconnect":
+                return None
             chunks.append(message.get("body", b""))
             size += len(chunks[-1])
             if size > self._max_body_bytes:

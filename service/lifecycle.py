@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Self
@@ -31,17 +30,17 @@ class Lifecycle:
         embedded: the private Redis, None where the settings name another.
         opened: whether episodes can be served.
         draining: whether the service is shutting down.
-        failure: what kept it from opening; `on_failure` was called then.
+        failure: what kept it from opening.
     """
 
     def __init__(
         self,
         settings: Settings,
+        *,
         metrics: Metrics,
         engine: Engine,
         embedded: EmbeddedRedis | None,
         store: Store,
-        on_failure: Callable[[], None],
     ) -> None:
         self.metrics = metrics
         self.engine = engine
@@ -57,7 +56,6 @@ class Lifecycle:
         self.opened = False
         self.draining = False
         self.failure: Exception | None = None
-        self._on_failure = on_failure
         self._opening: asyncio.Task[None] | None = None
         self._parts = AsyncExitStack()
 
@@ -97,7 +95,6 @@ class Lifecycle:
             self.acting.open()
         except Exception as failure:
             self.failure = failure
-            self._on_failure()
             return
         self._tell_policies()
         self.opened = True

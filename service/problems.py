@@ -12,69 +12,77 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from lamo.errors import InternalError, InvalidRequest, LamoError, MalformedRequest, NotFound, ServiceError
+from lamo.errors import (
+    Conflict,
+    InternalError,
+    InvalidRequest,
+    MalformedRequest,
+    MethodNotAllowed,
+    NotFound,
+    ServiceError,
+)
+from service.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 
 
+class Problems:
+    """Answers failures and counts them."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    async def handle(self, request: Request, failure: Exception) -> Response:
+        """FastAPI's exception handler for every kind of failure."""
+        return self.response(request.state.request_id, failure)
+
+    def response(self, request_id: str, failure: Exception) -> Response:
+        """The answer to a request that failed. What was not foreseen goes to the log, not to the client."""
+        error = error_of(failure)
+        self._metrics.refusals.labels(error.kind).inc()
+        if isinstance(error, Conflict):
+            self._metrics.conflicts.inc()
+        if error is not failure and isinstance(error, InternalError):
+            logger.error("request failed", exc_info=failure, extra={"request_id": request_id})
+        headers = dict(getattr(failure, "headers", None) or {})  # a 405 names the methods that are allowed
+        if error.retry_after_ms is not None:
+            headers["Retry-After"] = str(math.ceil(error.retry_after_ms / 1000))
+        body = json.dumps(error.problem() | {"request_id": request_id})
+        return Response(body, error.status, headers, MEDIA_TYPE)
+
+
 def error_of(failure: Exception) -> ServiceError:
     """The service's own error for whatever went wrong."""
-    match failure:
-        case ServiceError():
-            return failure
-        case RequestValidationError():
-            return _refused_body(failure)
-        case HTTPException(status_code=404):
-            return NotFound("there is nothing at this path")
-        case HTTPException(status_code=400):
-            return MalformedRequest("the body cannot be read as JSON")
-        case HTTPException():
-            return _of_status(failure.status_code, failure.detail)
-        case LamoError():
-            return InternalError(str(failure))
-        case _:
-            return InternalError("the service failed; its log has the reason under this request's id")
+    if isinstance(failure, ServiceError):
+        return failure
+    if isinstance(failure, RequestValidationError):
+        return _refused(failure)
+    known = {
+        400: MalformedRequest("the body cannot be read as JSON"),
+        404: NotFound("there is nothing at this path"),
+        405: MethodNotAllowed("this path does not take this method"),
+    }
+    if isinstance(failure, HTTPException) and failure.status_code in known:
+        return known[failure.status_code]
+    return InternalError("the service failed; its log has the reason under this request's id")
 
 
-def problem_response(request_id: str | None, failure: Exception) -> Response:
-    """The answer to a request that failed."""
-    error = error_of(failure)
-    if isinstance(error, InternalError):
-        logger.error("request failed", exc_info=failure, extra={"request_id": request_id})
-    document = error.problem()
-    if request_id is not None:
-        document["request_id"] = request_id
-    headers = {}
-    if isinstance(failure, HTTPException) and failure.headers:
-        headers.update(failure.headers)  # 405 names the methods that are allowed
-    if error.retry_after_ms is not None:
-        headers["Retry-After"] = str(math.ceil(error.retry_after_ms / 1000))
-    return Response(json.dumps(document), document["status"], headers, MEDIA_TYPE)
-
-
-async def handle(request: Request, failure: Exception) -> Response:
-    """FastAPI's exception handler for every kind of failure."""
-    return problem_response(getattr(request.state, "request_id", None), failure)
-
-
-def _of_status(status: int, detail: str) -> ServiceError:
-    document = {"detail": detail}
-    error = ServiceError.from_problem(status, document)
-    if error.status != status:
-        error = type("HttpError", (ServiceError,), {"status": status, "kind": "http", "title": detail})(detail)
-    return error
-
-
-def _refused_body(failure: RequestValidationError) -> ServiceError:
+def _refused(failure: RequestValidationError) -> ServiceError:
     first: dict[str, Any] = failure.errors()[0]
     if first["type"] == "json_invalid":
         return MalformedRequest(f"the body is not JSON: {first['ctx']['error']} at character {first['loc'][-1]}")
-    where = ".".join(str(part) for part in first["loc"] if part != "body") or "the body"
+    where = ".".join(str(part) for part in first["loc"] if part not in ("body", "path"))
+    if not where:
+        return InvalidRequest(f"the body cannot be used: {_message(first)}")
     if first["type"] == "extra_forbidden":
         return InvalidRequest(f"field {where!r} is unknown")
     if first["type"] == "missing":
-        return InvalidRequest(f"field {where!r} is missing" if where != "the body" else "the body is missing")
+        return InvalidRequest(f"field {where!r} is missing")
+    return InvalidRequest(f"field {where!r} cannot be used: {_message(first)}")
+
+
+def _message(first: dict[str, Any]) -> str:
     message = str(first["msg"]).removeprefix("Value error, ")
-    return InvalidRequest(f"{where}: {message[:1].lower()}{message[1:]}")
+    return message[:1].lower() + message[1:]

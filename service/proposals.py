@@ -11,7 +11,7 @@ import numpy as np
 from lamo.errors import ActionNotFinite, InvalidRequest
 from lamo.window import Actions, EpisodeWindow, Timestep
 from service.cache import LiveEpisode
-from service.contents import StepContent
+from service.contents import StepContent, computable
 from service.episodes import Commit
 from service.flight import Act
 from service.records import Record, RecordLayout
@@ -40,11 +40,12 @@ def turn_of(act: Act, live: LiveEpisode) -> Turn:
     """The turn of an act that is its episode's next step.
 
     Raises:
-        InvalidRequest: the reward takes the sums out of float64's range.
+        InvalidRequest: the reward takes the sums out of the range that can be computed with.
     """
     content = act.content
     window = live.window.observe(content.observation, content.earned, content.executed_action)
-    if not math.isfinite(window.return_to_go) or not math.isfinite(_episode_return(live, content)):
+    return_scale = live.served.policy.config.return_scale
+    if not (computable(window.return_to_go, return_scale) and math.isfinite(_episode_return(live, content))):
         raise InvalidRequest(f"reward {content.earned} takes the episode's return out of range")
     return Turn(act, live, window)
 

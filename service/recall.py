@@ -1,4 +1,4 @@
-"""Recall: where the episodes of a batch stand, from this engine's windows or, all misses in one read, from Redis."""
+"""Recall: where the episodes of a batch stand, from this engine's windows or, all misses at once, from Redis."""
 
 from __future__ import annotations
 

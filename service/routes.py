@@ -48,6 +48,8 @@ async def starting(lifecycle: Annotated[Lifecycle, Depends(running)]) -> None:
         raise Draining("the service shuts down and takes no new episodes", retry_after_ms=1000)
 
 
+_ANY_EPISODE = StartRequest.model_validate({})
+
 Running = Annotated[Lifecycle, Depends(running)]
 Ready = Annotated[Acting, Depends(ready)]
 
@@ -55,7 +57,7 @@ Ready = Annotated[Acting, Depends(ready)]
 @router.post("/episodes", status_code=201, dependencies=[Depends(starting)])
 async def start_episode(acting: Ready, response: Response, body: StartRequest | None = None) -> EpisodeState:
     """Start an episode under an id of the service's choice."""
-    state, _ = await acting.start(body or StartRequest())
+    state, _ = await acting.start(body or _ANY_EPISODE)
     response.headers["Location"] = f"/episodes/{state.episode_id}"
     return state
 
@@ -65,7 +67,7 @@ async def put_episode(
     acting: Ready, episode_id: EpisodeId, response: Response, body: StartRequest | None = None
 ) -> EpisodeState:
     """Start an episode under the client's id; repeating it is harmless."""
-    state, started = await acting.start(body or StartRequest(), episode_id)
+    state, started = await acting.start(body or _ANY_EPISODE, episode_id)
     response.status_code = 201 if started else 200
     response.headers["Location"] = f"/episodes/{state.episode_id}"
     return state

@@ -6,6 +6,8 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+Arguments = tuple[str | bytes | int, ...]
+
 _FOLDER = Path(__file__).parent / "scripts"
 
 
@@ -29,14 +31,14 @@ class Call:
 
     script: Script
     keys: tuple[str, str]
-    arguments: tuple[str | bytes | int, ...]
+    arguments: Arguments
 
     @property
-    def by_digest(self) -> tuple[str | bytes | int, ...]:
+    def by_digest(self) -> Arguments:
         """The command that runs a script Redis has seen."""
         return ("EVALSHA", self.script.sha, 2, *self.keys, *self.arguments)
 
     @property
-    def by_source(self) -> tuple[str | bytes | int, ...]:
+    def by_source(self) -> Arguments:
         """The command that runs it where Redis has not: after its restart, or on another node."""
         return ("EVAL", self.script.source, 2, *self.keys, *self.arguments)

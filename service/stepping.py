@@ -39,7 +39,7 @@ class Stepping:
     Attributes:
         queue_limit: acts that may wait; more are refused.
         flight: the acts under way, waiting ones included.
-        progress_at: when the loop last finished a batch, on the monotonic clock.
+        progress_at: when the loop last took or finished a batch, on the monotonic clock.
     """
 
     def __init__(
@@ -97,11 +97,11 @@ class Stepping:
             self.progress_at = time.monotonic()
 
     async def close(self) -> None:
-        """Wait for commits under way and refuse what still waits."""
+        """Wait for commits under way and refuse what was not inferred, once `run` is over."""
         if self._commits:
             await asyncio.wait(self._commits)
-        for act in self._queue:
-            act.refuse(Draining("the service shut down before it came to this step; nothing was committed"))
+        for act in self.flight.acts():
+            self._refuse(act, Draining("the service shut down before it came to this step; nothing was committed"))
 
     async def _serve(self, batch: Sequence[Act]) -> None:
         began = time.monotonic()
@@ -165,8 +165,8 @@ class Stepping:
         match decision.verdict:
             case Verdict.COMMITTED:
                 self._committed(proposal)
-            case Verdict.REPLAY if decision.stored == proposal.commit.records[0]:
-                self._committed(proposal)  # the first try's answer was lost between Redis and here
+            case Verdict.REPLAY if self._own(proposal, decision):
+                self._committed(proposal)
             case Verdict.REPLAY if decision.stored is not None:
                 self._cache.drop(act.episode_id)
                 record = self._recall.layout(live.served).decode(decision.stored)
@@ -179,6 +179,12 @@ class Stepping:
                 raise rules.episode_ended(act.episode_id, decision.committed_step)
             case _:
                 self._decide_again(act, live.meta.committed_step, decision.committed_step)
+
+    @staticmethod
+    def _own(proposal: Proposal, decision: Decision) -> bool:
+        """Whether the record found is the one just written: a connection died and the script ran twice."""
+        step = proposal.record.timestep.step
+        return decision.committed_step == step and decision.stored == proposal.commit.records[-1]
 
     def _committed(self, proposal: Proposal) -> None:
         self._cache.put(proposal.live)
@@ -250,7 +256,7 @@ class Stepping:
     def _claim(self, batch: Sequence[Act]) -> None:
         taken = set(batch)
         self._enqueue([act for act in self._queue if act not in taken])
-        now = time.monotonic()
+        now = self.progress_at = time.monotonic()
         for act in batch:
             self._busy.add(act.episode_id)
             act.taken_at = now

@@ -14,7 +14,7 @@ from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from lamo.errors import ConfigError, StoreUnavailable
 from service.metrics import Metrics
-from service.scripts import Call
+from service.scripts import Arguments, Call
 
 RETRY_AFTER_MS = 200
 
@@ -52,7 +52,7 @@ class Store:
                 retry=Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
             )
         except ValueError as error:
-            raise ConfigError(f"redis_url {self.url!r} is no Redis URL: {error}") from error
+            raise ConfigError(f"redis_url cannot be used: {error}") from error  # not the URL: it has the password
         self._redis = Redis.from_pool(pool)
 
     async def close(self) -> None:
@@ -61,7 +61,7 @@ class Store:
             await self._redis.aclose()
             self._redis = None
 
-    async def pipeline(self, commands: Sequence[tuple[str | bytes | int, ...]]) -> list[Any]:
+    async def pipeline(self, commands: Sequence[Arguments]) -> list[Any]:
         """Send commands in one go; a command that Redis refuses has its error as its answer.
 
         Raises:
@@ -91,7 +91,7 @@ class Store:
                 answers[index] = answer
         return [_refused(answer) if isinstance(answer, Exception) else answer for answer in answers]
 
-    async def read(self, commands: Sequence[tuple[str | bytes | int, ...]]) -> list[Any]:
+    async def read(self, commands: Sequence[Arguments]) -> list[Any]:
         """Answers of commands that are either all answered or none.
 
         Raises:

@@ -14,6 +14,8 @@ from lamo.model import LamoModel
 from lamo.normalization import Normalization
 from lamo.policy import Policy
 
+torch.set_num_threads(1)  # small networks gain nothing from more, and wait for each other on busy machines
+
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 

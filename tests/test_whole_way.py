@@ -39,15 +39,6 @@ TARGETS = (76.0, 40.0)
 STEPS = 30
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    """The service is told to use one thread; equal bits need equal numbers of threads."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture(scope="module")
 def policies(tmp_path_factory: pytest.TempPathFactory, config: PolicyConfig) -> Path:
     """Two policies for Reacher2d, with a sliding window and with a standing one; untrained, but never constant."""
@@ -84,7 +75,8 @@ class ServiceProcess:
             self.port = probe.getsockname()[1]
         self.words = [
             sys.executable, "-m", "service.cli", "--policies", str(policies), "--port", str(self.port),
-            "--data-dir", str(data), "--reproducible", "--threads", "1", "--log-level", "error",
+            "--data-dir", str(data), "--reproducible", "--log-level", "error",
+            "--threads", "1",  # as in this process (tests/conftest.py): equal bits need equal numbers of threads
         ]  # fmt: skip
         self.url = f"http://127.0.0.1:{self.port}"
         self.process: subprocess.Popen[bytes] | None = None

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerBase
 from transformers.utils.logging import disable_progress_bar
 
-from lamo.errors import ConfigError, InputError
+from lamo.errors import ConfigError
 from training.corpus import (
     Corpus,
     LanguageBatches,
@@ -37,7 +37,7 @@ from training.held_out import (
     split_documents,
 )
 from training.pretrain_card import PretrainResult, write_card
-from training.pretrain_config import PretrainConfig, add_arguments, config_from
+from training.pretrain_config import PretrainConfig, config_from
 from training.tokenizer import train_tokenizer
 
 
@@ -236,22 +236,8 @@ def _update(
 
 
 def run(arguments: argparse.Namespace) -> PretrainResult:
-    """Pretrains as parsed options say."""
+    """`lamo-train pretrain`: pretrains as parsed options say and shows the card."""
     disable_progress_bar()  # type: ignore[no-untyped-call]  # save_pretrained's, in the middle of ours
-    return pretrain(config_from(arguments))
-
-
-def main() -> None:
-    """`python -m training.pretrain`."""
-    parser = argparse.ArgumentParser(prog="lamo-train pretrain", description=__doc__)
-    add_arguments(parser)
-    try:
-        result = run(parser.parse_args())
-    except InputError as error:
-        sys.stderr.write(f"lamo-train pretrain: {error}\n")
-        sys.exit(2)
+    result = pretrain(config_from(arguments))
     sys.stdout.write((result.out / "README.md").read_text(encoding="utf-8"))
-
-
-if __name__ == "__main__":
-    main()
+    return result

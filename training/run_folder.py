@@ -91,7 +91,7 @@ class RunFolder:
         """Keep a snapshot, and of all only the newest `keep`."""
         path = self._snapshots / f"{snapshot.update:08d}"
         snapshot.write(path)
-        for old in self._updates()[:-keep]:
+        for old in self.updates()[:-keep]:
             shutil.rmtree(self._snapshots / f"{old:08d}")
         return path
 
@@ -101,7 +101,7 @@ class RunFolder:
         Raises:
             ConfigError: there is none.
         """
-        updates = self._updates()
+        updates = self.updates()
         if not updates or (update is not None and update not in updates):
             kept = ", ".join(map(str, updates)) or "none"
             asked = "any update" if update is None else f"update {update}"
@@ -112,7 +112,8 @@ class RunFolder:
     def _snapshots(self) -> Path:
         return self.path / "snapshots"
 
-    def _updates(self) -> list[int]:
+    def updates(self) -> list[int]:
+        """The updates there are snapshots of, ascending."""
         if not self._snapshots.is_dir():
             return []
         return sorted(int(path.name) for path in self._snapshots.iterdir() if path.name.isdecimal())

@@ -20,7 +20,7 @@ class Description:
     """What a task's environment does not say about itself.
 
     Attributes:
-        positions, speeds: observation names with their units, in the environment's order.
+        observations: names with their units, in the environment's order.
         actions: names of what is driven.
         action_unit: None where a gear lies between the number and a torque.
         step_seconds: how long one timestep lasts.

@@ -165,6 +165,9 @@ def _begun(experiment: Experiment, folder: RunFolder) -> int:
 
 def _resumed(experiment: Experiment, folder: RunFolder) -> int:
     folder.check(experiment)
+    if not folder.updates():  # it was killed before its first snapshot
+        torch.manual_seed(experiment.config.seed)
+        return 0
     snapshot = folder.snapshot()
     snapshot.restore(experiment)
     return snapshot.update

@@ -13,7 +13,7 @@ from lamo.errors import ConfigError, DatasetError
 from training import pretrain as pretraining
 from training.corpus import python_topics
 from training.held_out import mean_loss, split_documents
-from training.pretrain import learning_rate_at, pretrain
+from training.pretrain import learning_rate_at, pretrain, run
 from training.pretrain_config import PretrainConfig, add_arguments, config_from
 
 
@@ -212,3 +212,11 @@ def test_the_options_of_the_command_line_become_the_config(tmp_path: Path):
     assert config_from(parser.parse_args(options)) == PretrainConfig(
         text=(Path("a.txt"), Path("b.txt")), out=Path("lm"), minutes=1.5, vocab_size=999
     )
+
+
+def test_the_command_shows_the_card_it_wrote(text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    options = f"--text {text} --out {tmp_path} --updates 1 --layers 1 --width 16 --context 32 --vocab-size 300"
+    run(parser.parse_args(options.split()))
+    assert capsys.readouterr().out == (tmp_path / "README.md").read_text(encoding="utf-8")

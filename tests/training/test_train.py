@@ -20,6 +20,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from lamo.errors import ConfigError
 from training import cli
 from training.config import TrainConfig
+from training.experiment import Experiment
 from training.interruption import Interrupted
 from training.run_folder import RunFolder
 from training.train import evaluation_seed, train
@@ -186,6 +187,15 @@ def test_the_command_line_says_how_to_go_on_and_exits_with_130(
     watch.join()
     assert ending.value.code == 130
     assert f"go on with: lamo-train train --resume {path}" in capsys.readouterr().err
+
+
+def test_a_run_killed_before_its_first_snapshot_is_resumed_from_the_beginning(
+    tmp_path: Path, tiny_config: ConfigMaker
+) -> None:
+    straight = _run(tmp_path / "straight", tiny_config(updates=3))
+    killed = RunFolder(tmp_path / "killed")
+    killed.begin(Experiment.prepare(tiny_config(updates=3)))
+    _assert_identical(straight, _run(killed.path, killed.config(), resume=True))
 
 
 def test_the_folder_of_another_run_is_not_overwritten(finished_run: RunFolder, tiny_config: ConfigMaker) -> None:

@@ -1,0 +1,87 @@
+"""Options and environment: one sentence for each that cannot be used, exit code 2."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from lamo.errors import ConfigError
+from service.cli import main
+from service.settings import Settings, environment_name
+
+
+@pytest.fixture(autouse=True)
+def _no_environment(monkeypatch):
+    for name in Settings.model_fields:
+        monkeypatch.delenv(environment_name(name), raising=False)
+
+
+def test_an_option_goes_before_the_environment_and_that_before_the_default(monkeypatch, tmp_path):
+    monkeypatch.setenv("LAMO_PORT", "9000")
+    monkeypatch.setenv("LAMO_QUEUE_LIMIT", "7")
+    monkeypatch.setenv("LAMO_REPRODUCIBLE", "1")
+    settings = Settings.read({"policies": tmp_path, "port": "9001"})
+    assert (settings.port, settings.queue_limit, settings.batch_limit) == (9001, 7, 64)
+    assert settings.reproducible
+
+
+def test_every_setting_says_its_effect():
+    assert all(field.description for field in Settings.model_fields.values())
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({}, "option --policies (LAMO_POLICIES) is missing"),
+        ({"port": "x"}, "option --port (LAMO_PORT) is 'x'"),
+        ({"port": "70000"}, "option --port (LAMO_PORT) is '70000'"),
+        ({"dtype": "float16"}, "option --dtype (LAMO_DTYPE) is 'float16'"),
+        ({"batch_limit": "0"}, "option --batch-limit (LAMO_BATCH_LIMIT) is '0'"),
+        ({"grace_seconds": "nan"}, "option --grace-seconds (LAMO_GRACE_SECONDS) is 'nan'"),
+    ],
+    ids=str,
+)
+def test_a_bad_option_is_refused_by_name(options, sentence, tmp_path):
+    with pytest.raises(ConfigError) as refused:
+        Settings.read(({"policies": tmp_path} if options else {}) | options)
+    assert sentence in str(refused.value)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.0.7", "robots.example"])
+def test_a_public_address_has_to_be_asked_for(host, tmp_path):
+    with pytest.raises(ConfigError, match=f"host '{host}' is not a loopback address .* --public"):
+        Settings.read({"policies": tmp_path, "host": host})
+    assert Settings.read({"policies": tmp_path, "host": host, "public": True}).host == host
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
+def test_a_loopback_address_need_not_be_asked_for(host, tmp_path):
+    assert Settings.read({"policies": tmp_path, "host": host}).host == host
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ([], "option --policies (LAMO_POLICIES) is missing"),
+        (["--polices", "x"], "unrecognized arguments: --polices x"),
+        (["--policies"], "argument --policies: expected one argument"),
+        (["--policies", "/nowhere/policies"], "there is no policies folder /nowhere/policies"),
+        (["--policies", "/", "--host", "0.0.0.0"], "is not a loopback address"),
+    ],
+    ids=str,
+)
+def test_the_command_ends_with_one_sentence_and_code_2(arguments, sentence, capsys):
+    assert main(arguments) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("lamo-serve: ")
+    assert sentence in said.err
+    assert said.err.count("\n") == 1
+
+
+def test_a_port_that_is_taken_is_told_with_its_number(checkpoint_directory, capsys):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert main(["--policies", str(checkpoint_directory.parent), "--port", str(port)]) == 2
+    assert f"cannot listen on 127.0.0.1 port {port}" in capsys.readouterr().err
