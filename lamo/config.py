@@ -118,10 +118,11 @@ class PolicyConfig:
     format_version: int = field(default=FORMAT_VERSION)
 
     def __post_init__(self) -> None:
-        _at_least_one(self, "context_length", "timestep_table_size", "max_timesteps", "hop")
+        _at_least_one(self, "context_length", "timestep_table_size", "max_timesteps")
         self._check_spaces()
         if not 1 <= self.hop <= self.context_length:
             raise ConfigError(f"hop {self.hop} is outside 1..{self.context_length}, the context length")
+        _at_least_one(self, "hop")
         if self.max_timesteps > self.timestep_table_size:
             raise ConfigError(
                 f"max_timesteps {self.max_timesteps} exceeds the timestep table of {self.timestep_table_size}"
