@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
 from pathlib import Path
@@ -151,13 +152,16 @@ def test_an_action_that_is_not_finite_is_an_error_and_not_a_move(
 def test_actions_stay_within_the_bounds(
     config: PolicyConfig, normalization: Normalization, model: LamoModel
 ) -> None:
-    policy = Policy(config, normalization, model)
+    bold = copy.deepcopy(model)
+    with torch.no_grad():
+        bold.predict_action.fc2.bias.copy_(torch.tensor([9.0, -9.0]))
+    policy = Policy(config, normalization, bold)
+    observation = np.zeros(5, np.float32)
+    assert np.abs(policy.propose([policy.begin(30.0).observe(observation)])).min() > 5
     agent = PolicyAgent(policy)
-    agent.start([(0, EpisodePlan(1e6, 0))])
-    (action,) = agent.act([Turn(0, 0, np.full(5, 1e4, np.float32), 0.0)])
-    assert (action >= policy.low).all()
-    assert (action <= policy.high).all()
-    assert (action == policy.clip(action)).all()
+    agent.start([(0, EpisodePlan(30.0, 0))])
+    (action,) = agent.act([Turn(0, 0, observation, 0.0)])
+    assert action.tolist() == [1.0, -0.5]
 
 
 def test_the_hop_can_be_overridden_for_an_evaluation(policy: Policy) -> None:
