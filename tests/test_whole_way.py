@@ -84,7 +84,7 @@ class ServiceProcess:
             self.port = probe.getsockname()[1]
         self.words = [
             sys.executable, "-m", "service.cli", "--policies", str(policies), "--port", str(self.port),
-            "--data-dir", str(data), "--reproducible", "--threads", "1", "--log-level", "error",
+            "--data-dir", str(data), "--device", "cpu", "--reproducible", "--threads", "1", "--log-level", "error",
         ]  # fmt: skip
         self.url = f"http://127.0.0.1:{self.port}"
         self.process: subprocess.Popen[bytes] | None = None

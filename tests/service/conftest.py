@@ -122,7 +122,12 @@ def serve(checkpoint_directory: Path, redis_url: str) -> Serve:
     async def opened(
         *, engine: Engine | None = None, store: Store | None = None, **options: Any
     ) -> AsyncIterator[Service]:
-        chosen = {"policies": checkpoint_directory.parent, "redis_url": redis_url, "batch_limit": 8} | options
+        chosen = {
+            "policies": checkpoint_directory.parent,
+            "redis_url": redis_url,
+            "device": "cpu",
+            "batch_limit": 8,
+        } | options
         app = create_app(Settings.read(chosen), engine=engine, store=store)
         lifecycle: Lifecycle = app.state.lifecycle
         async with app.router.lifespan_context(app):

@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def start(policies: Path, data: Path, *options: str) -> subprocess.Popen[bytes]:
     """The command in a process of its own; its events go to `data`.log."""
-    arguments = ["--policies", str(policies), "--data-dir", str(data), "--port", "0", *options]
+    arguments = ["--policies", str(policies), "--data-dir", str(data), "--port", "0", "--device", "cpu", *options]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("LAMO_")}
     with data.with_suffix(".log").open("w") as log:
         return subprocess.Popen(
