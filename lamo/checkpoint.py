@@ -176,7 +176,8 @@ def _read_section(path: Path, build: Callable[[Mapping[str, Any]], Section]) -> 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:
     try:
-        return load_file(_existing(path))
+        # Copied out of the file's mapping: where a tensor lies in it decides its alignment, and that its last bits.
+        return {name: tensor.clone() for name, tensor in load_file(_existing(path)).items()}
     except (SafetensorError, OSError) as error:
         size = path.stat().st_size
         raise CheckpointError(f"{path} ({size} bytes) is truncated or no safetensors file: {error}") from error

@@ -86,6 +86,17 @@ def test_a_loaded_policy_acts_as_the_one_that_was_saved(policy: Policy, checkpoi
     assert len(loaded.revision) == 12
 
 
+def test_a_loaded_policy_gives_the_same_bits_as_the_one_that_was_saved(
+    policy: Policy, checkpoint_directory: Path
+) -> None:
+    loaded = Policy.load(checkpoint_directory, reproducible=True)
+    policy.reproducible = True
+    assert all(tensor.data_ptr() % 64 == 0 for tensor in loaded.model.parameters())
+    for step in range(20):
+        window = policy.begin(float(step)).observe(np.full(5, step / 7, np.float32))
+        assert loaded.propose([window]).tobytes() == policy.propose([window]).tobytes()
+
+
 def test_bfloat16_is_close_to_float32(checkpoint_directory: Path) -> None:
     exact, rounded = (Policy.load(checkpoint_directory, dtype=dtype) for dtype in ("float32", "bfloat16"))
     windows = live_windows(exact, 8)
