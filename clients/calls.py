@@ -192,7 +192,9 @@ def _encode(request: type[RequestT], fields: Mapping[str, Any]) -> bytes:
 
 
 def _numbers(name: str, value: Any) -> Any:
-    """Arrays as lists, and no number that JSON cannot write."""
+    """Arrays as lists, numpy's truth values as Python's, and no number that JSON cannot write."""
+    if isinstance(value, np.bool_):
+        return bool(value)
     if isinstance(value, (str, int, Mapping)):
         return value
     try:

@@ -59,8 +59,7 @@ def main() -> None:
     options = parser.parse_args()
     scale = SHORT if options.short else FULL
     out: Path = options.out
-    for made in ("data", "run", "evaluation"):
-        shutil.rmtree(out / made, ignore_errors=True)
+    clear(out)
     started = time.monotonic()
     policies = options.only_policy or out / "policies"
     make_policy(scale, out, policies)
@@ -70,6 +69,17 @@ def main() -> None:
     minutes = (time.monotonic() - started) / 60
     sys.stdout.write(f"\nDone in {minutes:.1f} minutes. Open {out / 'report.html'}, or serve the policy:\n")
     sys.stdout.write(f"    {COMMANDS / 'lamo-serve'} --policies {policies}\n")
+
+
+def clear(out: Path) -> None:
+    """Remove what an earlier demo left in its folder, and nothing from a folder that is not a demo's."""
+    marker = out / ".demo"
+    if out.is_dir() and any(out.iterdir()) and not marker.exists():
+        raise SystemExit(f"{out} holds something other than an earlier demo; name another folder with --out")
+    for made in ("data", "run", "evaluation"):
+        shutil.rmtree(out / made, ignore_errors=True)
+    out.mkdir(parents=True, exist_ok=True)
+    marker.touch()
 
 
 def make_policy(scale: Scale, out: Path, policies: Path) -> None:

@@ -92,10 +92,15 @@ def write(
 ) -> Checkpoint:
     """Write a checkpoint and read it back.
 
-    The directory appears whole or not at all; one that was there before is replaced.
+    The directory appears whole or not at all; a checkpoint that was there before is replaced.
+
+    Raises:
+        CheckpointError: there is something else of that name, or what was written does not read back.
     """
+    _refuse_to_replace(directory)
     directory.parent.mkdir(parents=True, exist_ok=True)
     workplace = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
+    replaced = workplace.with_name(f"{workplace.name}-replaced")
     try:
         _write_json(workplace / CONFIG, config.to_json())
         save_file(
@@ -107,10 +112,12 @@ def write(
         checkpoint = Checkpoint.read(workplace)
         workplace.chmod(0o755)
         if directory.exists():
-            shutil.rmtree(directory)
+            directory.rename(replaced)
         workplace.rename(directory)
     finally:
         shutil.rmtree(workplace, ignore_errors=True)
+        if directory.exists():
+            shutil.rmtree(replaced, ignore_errors=True)
     return checkpoint
 
 
@@ -142,6 +149,14 @@ def _served_revision(directory: Path) -> Path:
     return directory / chosen
 
 
+def _refuse_to_replace(directory: Path) -> None:
+    """A whole folder of policies is one forgotten word away."""
+    if directory.is_dir() and ((directory / CONFIG).is_file() or not any(directory.iterdir())):
+        return
+    if directory.exists():
+        raise CheckpointError(f"{directory} is there and no checkpoint directory; name another one to write")
+
+
 def _write_json(path: Path, document: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
 
@@ -161,7 +176,8 @@ def _read_section(path: Path, build: Callable[[Mapping[str, Any]], Section]) -> 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:
     try:
-        return load_file(_existing(path))
+        # Copied out of the file's mapping: where a tensor lies in it decides its alignment, and that its last bits.
+        return {name: tensor.clone() for name, tensor in load_file(_existing(path)).items()}
     except (SafetensorError, OSError) as error:
         size = path.stat().st_size
         raise CheckpointError(f"{path} ({size} bytes) is truncated or no safetensors file: {error}") from error

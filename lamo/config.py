@@ -73,6 +73,11 @@ class TrunkConfig:
         if self.activation_function not in get_args(Activation):
             known = ", ".join(get_args(Activation))
             raise ConfigError(f"activation_function {self.activation_function!r} is not one of {known}")
+        if not 0 < self.layer_norm_epsilon < math.inf:
+            raise ConfigError(f"layer_norm_epsilon {self.layer_norm_epsilon} is not a positive number")
+        for name in ("scale_attn_weights", "scale_attn_by_inverse_layer_idx"):
+            if not isinstance(getattr(self, name), bool):
+                raise ConfigError(f"{name} is {getattr(self, name)!r}, not true or false")
 
 
 @dataclass(frozen=True)
@@ -117,6 +122,7 @@ class PolicyConfig:
         self._check_spaces()
         if not 1 <= self.hop <= self.context_length:
             raise ConfigError(f"hop {self.hop} is outside 1..{self.context_length}, the context length")
+        _at_least_one(self, "hop")
         if self.max_timesteps > self.timestep_table_size:
             raise ConfigError(
                 f"max_timesteps {self.max_timesteps} exceeds the timestep table of {self.timestep_table_size}"
@@ -164,13 +170,22 @@ class PolicyConfig:
             raise ConfigError(f"format_version is {version!r}, this version reads {FORMAT_VERSION}")
         values = dict(document)
         for name, kind in _SECTIONS.items():
-            if isinstance(values.get(name), Mapping):
-                values[name] = _build(kind, values[name], within=f"{name}.")
+            if name in values:
+                values[name] = _section(name, kind, values[name])
         config: PolicyConfig = _build(cls, values)
         return config
 
 
 _SECTIONS = {"observation": ObservationSpace, "action": ActionSpace, "trunk": TrunkConfig}
+
+
+def _section(name: str, kind: type[Any], value: object) -> Any:
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"field {name} is {value!r}, not an object")
+    shape = value.get("shape", [])
+    if not isinstance(shape, list | tuple) or any(type(size) is not int or size < 1 for size in shape):
+        raise ConfigError(f"field {name}.shape is {shape!r}, not a list of whole numbers of at least 1")
+    return _build(kind, value, within=f"{name}.")
 
 
 def _build(kind: type[Any], values: Mapping[str, Any], within: str = "") -> Any:

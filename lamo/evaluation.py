@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
@@ -67,9 +68,16 @@ def episode_seeds(seed: int, episodes: int) -> list[int]:
 
 
 def plans(target_returns: Iterable[float], episodes: int, seed: int) -> list[EpisodePlan]:
-    """`episodes` of every target return, target by target; each target meets the same environment seeds."""
-    seeds = episode_seeds(seed, episodes)
-    return [EpisodePlan(target_return, word) for target_return in target_returns for word in seeds]
+    """`episodes` of every target return, target by target; each target meets the same environment seeds.
+
+    Raises:
+        ConfigError: a target return that is not finite, or what `episode_seeds` refuses.
+    """
+    targets, seeds = list(target_returns), episode_seeds(seed, episodes)
+    for target_return in targets:
+        if not math.isfinite(target_return):
+            raise ConfigError(f"target return is {target_return}, it must be a finite number")
+    return [EpisodePlan(target_return, word) for target_return in targets for word in seeds]
 
 
 def scores_of(results: Iterable[EpisodeResult], *, task: str, policy: str, revision: str, hop: int) -> list[Score]:

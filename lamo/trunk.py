@@ -144,20 +144,25 @@ class PretrainedTrunk:
         """
         from transformers import AutoConfig, GPT2Model  # noqa: PLC0415 - a served policy never loads it
 
-        if name.startswith((".", "/", "~")) and not Path(name).expanduser().is_dir():
+        if name.startswith((".", "/")) and not Path(name).is_dir():
             raise LanguageModelError(f"language model folder {name!r} does not exist")
         try:
             config = AutoConfig.from_pretrained(name)
-        except (OSError, ValueError, KeyError) as error:
+        except Exception as error:  # a config that is checked raises neither OSError nor ValueError
             raise LanguageModelError(f"language model {name!r} cannot be read: {_first_line(error)}") from error
         trunk_config = trunk_config_of(config, name)
         try:
-            loaded: Any = GPT2Model.from_pretrained(name, dtype=torch.float32, output_loading_info=True)
+            loaded: Any = GPT2Model.from_pretrained(
+                name, dtype=torch.float32, output_loading_info=True, ignore_mismatched_sizes=True
+            )
         except (OSError, ValueError, RuntimeError, EOFError, UnpicklingError, SafetensorError) as error:
             raise LanguageModelError(f"weights of {name!r} cannot be read: {_first_line(error)}") from error
         model, report = loaded
         if missing := sorted(report["missing_keys"]):
             raise LanguageModelError(f"weights of {name!r} lack {len(missing)} tensors, the first is {missing[0]}")
+        if mismatched := sorted(report["mismatched_keys"]):
+            tensor, held, expected = mismatched[0][0], *map(list, mismatched[0][1:])
+            raise LanguageModelError(f"weights of {name!r}: {tensor} has shape {held}, its config says {expected}")
         return cls._of(model.state_dict(), trunk_config, dropout)
 
     @classmethod
@@ -241,4 +246,5 @@ def from_gpt2(tensors: dict[str, Tensor], config: TrunkConfig) -> dict[str, Tens
 
 
 def _first_line(error: BaseException) -> Any:
-    return str(error).strip().partition("\n")[0]
+    first, _, rest = str(error).strip().partition("\n")
+    return f"{first} {_first_line(Exception(rest))}" if first.endswith(":") and rest else first

@@ -7,7 +7,7 @@ import math
 import secrets
 import time
 
-from lamo.errors import EpisodeExists, InvalidRequest, ServiceError
+from lamo.errors import EpisodeExists, InvalidRequest, ServiceError, StoreUnavailable
 from lamo.wire import (
     ActAnswer,
     ActRequest,
@@ -114,9 +114,7 @@ class Acting:
 
     async def _act(self, episode_id: str, request: ActRequest, received_at: float) -> ActAnswer:
         content = StepContent.of(request)
-        cached = self._cache.get(episode_id)
-        if cached is not None:
-            content.check_shapes(cached.served.policy.config, cached.served.name)
+        self._distrust(episode_id, content)
         deadline = math.inf if request.deadline_ms is None else received_at + request.deadline_ms / 1000
         act = self.stepping.flight.find(episode_id, content, deadline)
         if act is None:
@@ -124,10 +122,26 @@ class Acting:
             self.stepping.submit(act)
         return await asyncio.shield(act.answered)  # one who leaves does not take the others' answer along
 
+    def _distrust(self, episode_id: str, content: StepContent) -> None:
+        """Let the record decide where the shapes are not those of the policy this engine knows the episode by.
+
+        The id may have been used again elsewhere, for another policy; what does not fit that one either is refused
+        before it joins a batch.
+        """
+        cached = self._cache.get(episode_id)
+        if cached is None:
+            return
+        try:
+            content.check_shapes(cached.served.policy.config, cached.served.name)
+        except InvalidRequest:
+            self._cache.drop(episode_id)
+
     async def _meta(self, episode_id: str) -> EpisodeMeta:
         [stored] = await self._episodes.read([episode_id])
         if stored is None:
             raise unknown_episode(episode_id)
+        if isinstance(stored, StoreUnavailable):
+            raise stored
         return stored.meta
 
 

@@ -41,16 +41,14 @@ def create_app(
     """
     metrics = Metrics()
     embedded = None
-    if store is None:
-        if settings.redis_url is None:
-            embedded = EmbeddedRedis(settings.data_dir, fsync=settings.fsync)
-        store = _store(settings, metrics, embedded)
+    if store is None and settings.redis_url is None:
+        embedded = EmbeddedRedis(settings.data_dir, fsync=settings.fsync)
     lifecycle = Lifecycle(
         settings,
         metrics=metrics,
         engine=engine or _engine(settings),
         embedded=embedded,
-        store=store,
+        store=store or _store(settings, metrics, embedded),
     )
 
     @asynccontextmanager

@@ -107,7 +107,7 @@ class EmbeddedRedis:
     async def _keep_alive(self) -> None:
         while True:
             await asyncio.sleep(WATCH_SECONDS)
-            if not _answers(self.socket_path):
+            if not await asyncio.to_thread(_answers, self.socket_path):
                 logger.warning(
                     "embedded redis is gone, starting it again", extra={"directory": str(self.data_directory)}
                 )

@@ -39,7 +39,7 @@ class Engine:
 
     Attributes:
         folder: the policies folder.
-        device: "cpu", "cuda", "cuda:1" ...
+        device: "cpu", "cuda", "cuda:1" ...; "auto" becomes "cuda" where there is one, else "cpu", when it opens.
         dtype: what the network computes in, "float32" or "bfloat16".
         reproducible: whether an action is the same bits whoever shares its batch.
         batch_limit: rows of the largest forward pass.
@@ -119,7 +119,7 @@ class Engine:
     def _load(self) -> dict[str, ServedPolicy]:
         if self.threads is not None:
             torch.set_num_threads(self.threads)  # holds for the calling thread, which is this engine's
-        self._check_device()
+        self._settle_device()
         loaded = {}
         for name, directory in checkpoint.find(self.folder).items():
             policy = Policy.load(directory, device=self.device, dtype=self.dtype, reproducible=self.reproducible)
@@ -127,7 +127,9 @@ class Engine:
             loaded[name] = ServedPolicy(name, policy)
         return loaded
 
-    def _check_device(self) -> None:
+    def _settle_device(self) -> None:
+        if self.device == "auto":
+            self.device = "cuda" if torch.cuda.is_available() else "cpu"
         try:
             torch.empty(0, device=self.device)
         except (RuntimeError, AssertionError) as error:  # torch built without CUDA asserts

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, TypeVar
@@ -141,19 +141,19 @@ class Episodes:
         [answer] = await self._store.run([call])
         return StartOutcome(_raised(answer).decode())
 
-    async def read(self, episode_ids: Sequence[str]) -> list[StoredEpisode | None]:
-        """Episodes with their rings, one round trip for all; None for one that is unknown or has expired."""
+    async def read(self, episode_ids: Sequence[str]) -> list[StoredEpisode | StoreUnavailable | None]:
+        """Episodes with their rings, one round trip for all; each stands alone.
+
+        None for one that is unknown or has expired, the failure for one that this service cannot read.
+        """
         commands: list[Arguments] = []
         for episode_id in episode_ids:
             meta, ring = keys(episode_id)
             commands += [("HGETALL", meta), ("PTTL", meta), ("GET", ring)]
         answers = await self._store.read(commands)
-        episodes = []
-        for index, episode_id in enumerate(episode_ids):
-            fields, remaining_ms, ring_bytes = answers[3 * index : 3 * index + 3]
-            meta_read = _meta(episode_id, fields, remaining_ms)
-            episodes.append(None if meta_read is None else StoredEpisode(meta_read, ring_bytes or b""))
-        return episodes
+        return [
+            _stored(episode_id, *answers[3 * index : 3 * index + 3]) for index, episode_id in enumerate(episode_ids)
+        ]
 
     async def commit(self, commits: Sequence[Commit]) -> list[Decision | StoreUnavailable]:
         """Commit a batch in one round trip; each stands alone."""
@@ -203,14 +203,20 @@ def _fields(meta: EpisodeMeta) -> dict[str, str | int]:
     }
 
 
-def _meta(episode_id: str, raw: dict[bytes, bytes], remaining_ms: int) -> EpisodeMeta | None:
+def _stored(
+    episode_id: str, raw: dict[bytes, bytes], remaining_ms: int, ring: bytes | None
+) -> StoredEpisode | StoreUnavailable | None:
     if not raw or remaining_ms < 0:
         return None
     fields = {name.decode(): value.decode() for name, value in raw.items()}
     if fields["schema"] != str(SCHEMA):
-        raise StoreUnavailable(
+        return StoreUnavailable(
             f"episode {episode_id!r} is recorded in schema {fields['schema']}, this service reads {SCHEMA}"
         )
+    return StoredEpisode(_meta(episode_id, fields, remaining_ms), ring or b"")
+
+
+def _meta(episode_id: str, fields: Mapping[str, str], remaining_ms: int) -> EpisodeMeta:
     return EpisodeMeta(
         episode_id=episode_id,
         policy=fields["policy"],

@@ -101,10 +101,14 @@ class Recall:
         busy = StoreUnavailable("the episode's record changed at every read; send the same request again")
         return found | dict.fromkeys(torn, busy)
 
-    def _restore(self, episode_id: str, stored: StoredEpisode | None) -> Recalled | ServiceError | None:
+    def _restore(
+        self, episode_id: str, stored: StoredEpisode | StoreUnavailable | None
+    ) -> Recalled | ServiceError | None:
         """The episode from its record; None if the read was torn."""
         if stored is None:
             return unknown_episode(episode_id)
+        if isinstance(stored, StoreUnavailable):
+            return stored
         try:
             served = self.policy_of(stored.meta)
         except RevisionNotLoaded as error:

@@ -31,7 +31,9 @@ class Settings(BaseSettings):
     fsync: Literal["always", "everysec"] = Field(
         "everysec", description="the private Redis writes to disk before each answer, or every second"
     )
-    device: str = Field("cpu", description="where policies run: cpu, cuda, cuda:1, ...")
+    device: str = Field(
+        "auto", description="where policies run: auto (cuda where there is one, else cpu), cpu, cuda, cuda:1, ..."
+    )
     dtype: Literal["float32", "bfloat16"] = Field("float32", description="what networks compute in")
     reproducible: bool = Field(
         False, description="give the same bits whoever shares a batch, at some cost in speed"

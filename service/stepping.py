@@ -167,6 +167,9 @@ class Stepping:
                 self._committed(proposal)
             case Verdict.REPLAY if self._own(proposal, decision):
                 self._committed(proposal)
+            case Verdict.REPLAY | Verdict.CHANGED if act.content.step is None:
+                # It means the next step, whichever that is now: another replica took the one this engine knew of.
+                self._decide_again(act, live.meta.committed_step, decision.committed_step)
             case Verdict.REPLAY if decision.stored is not None:
                 self._cache.drop(act.episode_id)
                 record = self._recall.layout(live.served).decode(decision.stored)

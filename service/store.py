@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -24,7 +25,7 @@ class Store:
 
     Attributes:
         url: where Redis is, `redis://`, `rediss://` or `unix://`.
-        timeout_seconds: how long one command may take before it counts as failed.
+        timeout_seconds: how long one pipeline may take, wait for a connection and tries included.
         connections: how many commands or pipelines are under way at most; others wait for their turn.
     """
 
@@ -70,7 +71,8 @@ class Store:
         if self._redis is None:
             raise StoreUnavailable("the episode store is not open", retry_after_ms=RETRY_AFTER_MS)
         with self._named_errors():
-            async with self._redis.pipeline(transaction=False) as pipe:
+            # The library's own timeouts hold for each of its tries: connecting, greeting, connecting again.
+            async with asyncio.timeout(self.timeout_seconds), self._redis.pipeline(transaction=False) as pipe:
                 for command in commands:
                     pipe.execute_command(*command)
                 answers: list[Any] = await pipe.execute(raise_on_error=False)
@@ -113,7 +115,7 @@ class Store:
 
 
 def _away(error: Exception) -> StoreUnavailable:
-    sentence = str(error).strip() or type(error).__name__
+    sentence = str(error).strip() or ("not in time" if isinstance(error, TimeoutError) else type(error).__name__)
     return StoreUnavailable(
         f"the episode store did not answer ({sentence}); the step may or may not be committed, "
         "send the same request again",

@@ -75,7 +75,7 @@ class ServiceProcess:
             self.port = probe.getsockname()[1]
         self.words = [
             sys.executable, "-m", "service.cli", "--policies", str(policies), "--port", str(self.port),
-            "--data-dir", str(data), "--reproducible", "--log-level", "error",
+            "--data-dir", str(data), "--device", "cpu", "--reproducible", "--log-level", "error",
             "--threads", "1",  # as in this process (tests/conftest.py): equal bits need equal numbers of threads
         ]  # fmt: skip
         self.url = f"http://127.0.0.1:{self.port}"

@@ -43,6 +43,11 @@ def _main(words: Sequence[str]) -> int:
     except LamoError as error:
         print(f"lamo-train {arguments.command}: {error}", file=sys.stderr)
         return FAILED
+    except OSError as error:
+        if error.filename is None:  # no file that somebody named
+            raise
+        print(f"lamo-train {arguments.command}: {error.filename}: {error.strerror}", file=sys.stderr)
+        return INPUT_ERROR
     except KeyboardInterrupt as interruption:
         print(f"lamo-train {arguments.command}: {interruption or 'interrupted'}", file=sys.stderr)
         return INTERRUPTED

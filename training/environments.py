@@ -25,6 +25,6 @@ def make_environment(name: str) -> Environment:
         )
         try:
             return gymnasium.make(name, disable_env_checker=True)
-        except (gymnasium.error.Error, ImportError) as error:
+        except (gymnasium.error.Error, ImportError, TypeError, ValueError) as error:
             reason = str(error).strip().partition("\n")[0]
             raise SimulatorError(f"environment {name!r} cannot be made: {reason}") from error

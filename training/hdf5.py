@@ -28,7 +28,7 @@ def read(path: Path) -> Trajectories:
         with h5py.File(path, "r") as file:
             arrays = _arrays(file)
             attributes = {name: str(value) for name, value in file.attrs.items()}
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, ValueError, KeyError, MemoryError) as error:
         raise DatasetError(f"{path} cannot be read as HDF5: {error}") from error
     return Trajectories(
         trajectories=flat.split(arrays, str(path)),

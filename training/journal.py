@@ -138,7 +138,8 @@ def _numbers(losses: Sequence[UpdateLosses]) -> list[tuple[float, float | None, 
 def _keep_until(path: Path, columns: Sequence[str], update: int) -> None:
     """Begin the file, or cut it after the rows of `update`; their bytes stay as they are."""
     lines = path.read_text(encoding="utf-8").splitlines()[1:] if path.exists() else []
-    kept = [line for line in lines if int(line.partition(",")[0]) <= update]
+    numbered = (line.partition(",") for line in lines)  # a kill may leave half a line, even half of its number
+    kept = [number + comma + rest for number, comma, rest in numbered if comma and int(number) <= update]
     unfinished = path.with_name(f".{path.name}.unfinished")
     unfinished.write_text("\n".join([",".join(columns), *kept]) + "\n", encoding="utf-8")
     unfinished.replace(path)

@@ -15,8 +15,11 @@ _SEED_LM_FOLDER = Path(__file__).parent / "seed_lm"
 
 
 def location(lm: str) -> str:
-    """What `transformers` is asked for: the folder of the model that ships here, or the name itself."""
-    return str(_SEED_LM_FOLDER) if lm == SEED_LM else lm
+    """What `transformers` is asked for: the folder of the model that ships here, or the name itself.
+
+    A shell leaves the ~ of `--lm=~/folder` to us, and `transformers` knows no such thing.
+    """
+    return str(_SEED_LM_FOLDER) if lm == SEED_LM else str(Path(lm).expanduser()) if lm.startswith("~") else lm
 
 
 def load_trunk(lm: str, *, random_init: bool, dropout: float, seed: int) -> PretrainedTrunk:

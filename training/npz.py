@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tokenize
 import zipfile
 import zlib
 from pathlib import Path
@@ -12,6 +13,12 @@ from lamo.errors import DatasetError
 from training import flat
 from training.fingerprint import sha256_of
 from training.trajectories import Trajectories
+
+UNREADABLE = (
+    *(OSError, ValueError, EOFError, AttributeError, MemoryError),
+    *(zipfile.BadZipFile, zlib.error, NotImplementedError),  # a broken directory, stream, or compression method
+    *(SyntaxError, tokenize.TokenError),  # numpy parses an array's header as Python
+)
 
 
 def read(path: Path) -> Trajectories:
@@ -26,6 +33,6 @@ def read(path: Path) -> Trajectories:
         # numpy leaves a file open when it opened it itself and the archive is broken.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {key: archive[key] if key in flat.KEYS else np.empty(0) for key in archive.files}
-    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+    except UNREADABLE as error:
         raise DatasetError(f"{path} cannot be read as a NumPy archive: {error}") from error
     return Trajectories(flat.split(arrays, str(path)), path.stem, str(path), sha256_of(path))

@@ -36,6 +36,7 @@ from training.held_out import (
     next_token_loss,
     split_documents,
 )
+from training.interruption import Interrupted
 from training.pretrain_card import PretrainResult, write_card
 from training.pretrain_config import PretrainConfig, config_from
 from training.tokenizer import train_tokenizer
@@ -235,9 +236,14 @@ def _update(
     return loss.detach()
 
 
-def run(arguments: argparse.Namespace) -> PretrainResult:
-    """`lamo-train pretrain`: pretrains as parsed options say and shows the card."""
+def run(arguments: argparse.Namespace) -> None:
+    """`lamo-train pretrain`: pretrains as parsed options say and shows the card.
+
+    Raises:
+        Interrupted: a signal came; what had been learned is saved.
+    """
     disable_progress_bar()  # type: ignore[no-untyped-call]  # save_pretrained's, in the middle of ours
     result = pretrain(config_from(arguments))
     sys.stdout.write((result.out / "README.md").read_text(encoding="utf-8"))
-    return result
+    if not result.finished:
+        raise Interrupted(f"interrupted after {result.updates} updates; what was learned is saved in {result.out}")

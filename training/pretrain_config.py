@@ -61,8 +61,6 @@ class PretrainConfig:
     def __post_init__(self) -> None:
         if self.updates is None and self.minutes is None:
             raise ConfigError("pretraining needs an end: a number of updates, of minutes, or both")
-        if self.width % self.heads:
-            raise ConfigError(f"width {self.width} cannot be divided among {self.heads} heads")
         for name in (
             "layers",
             "width",
@@ -72,10 +70,16 @@ class PretrainConfig:
             "minutes",
             "batch_size",
             "learning_rate",
+            "threads",
         ):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ConfigError(f"{name} is {value}, it must be above 0")
+        for name in ("warm_up", "weight_decay", "seed"):
+            if not getattr(self, name) >= 0:
+                raise ConfigError(f"{name} is {getattr(self, name)}, it must be at least 0")
+        if self.width % self.heads:
+            raise ConfigError(f"width {self.width} cannot be divided among {self.heads} heads")
         if not 0 < self.held_out_share < 1:
             raise ConfigError(f"held_out_share is {self.held_out_share}, it must lie between 0 and 1")
 

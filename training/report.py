@@ -25,6 +25,7 @@ from lamo.rollout import EpisodePlan, Trace
 from lamo.scores import REFERENCE_RETURNS, normalized_score
 from training import data, figures
 from training.baselines import random_returns
+from training.config import TrainConfig
 from training.run_folder import RunFolder
 from training.tasks import get_task
 
@@ -87,7 +88,7 @@ def write(folder: RunFolder, evaluation: Path, out: Path) -> None:
     scores = read_scores(evaluation / "scores.csv")
     if other := {score.task for score in scores} - {config.task}:
         raise ConfigError(f"{evaluation} evaluates task {other.pop()!r}, the run trained {config.task!r}")
-    arms = [*_policy_arms(scores), _behavior_arm(config.dataset), _random_arm(config.task, scores)]
+    arms = [*_policy_arms(scores), _behavior_arm(config), _random_arm(config.task, scores)]
     traces = evaluation / "traces.npz"
     page = _template().render(
         title=f"{config.task}: {scores[0].policy}@{scores[0].revision}",
@@ -134,8 +135,9 @@ def _arm(name: str, target: float, scores: Sequence[Score]) -> Arm:
     return Arm(name, target, returns, np.array([score.episode_length for score in scores], np.int64))
 
 
-def _behavior_arm(dataset: Path) -> Arm:
-    trajectories = data.read(dataset)
+def _behavior_arm(config: TrainConfig) -> Arm:
+    complete = data.read(config.dataset)
+    trajectories = complete.subset(complete.draw_indices(config.sample_ratio, config.seed))
     return Arm(BEHAVIOR, None, trajectories.episode_returns, trajectories.lengths)
 
 

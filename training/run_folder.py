@@ -60,10 +60,22 @@ class RunFolder:
             )
         self.path.mkdir(parents=True, exist_ok=True)
         _write_json(self.path / "data.json", _identity(experiment))
-        _write_json(self.path / "config.json", experiment.config.to_json())
+        self._write_config(experiment.config)
+
+    def resume(self, experiment: Experiment) -> None:
+        """Write down how the run goes on: a longer one, interrupted again, is to remember its new length.
+
+        Raises:
+            ConfigError: data or language model have changed, or more updates were made than it shall have.
+        """
+        self.check(experiment)
+        made, wanted = max(self.updates(), default=0), experiment.config.updates
+        if made > wanted:
+            raise ConfigError(f"{self.path} has made {made} updates, it cannot end after {wanted}")
+        self._write_config(experiment.config)
 
     def config(self) -> TrainConfig:
-        """The config the run was begun with.
+        """The config the run was begun with, or last resumed with.
 
         Raises:
             ConfigError: the folder holds no run, or one of another version.
@@ -108,6 +120,9 @@ class RunFolder:
             raise ConfigError(f"{self.path} has no snapshot of {asked}; snapshots there: {kept}")
         return Snapshot.read(self._snapshots / f"{updates[-1] if update is None else update:08d}")
 
+    def _write_config(self, config: TrainConfig) -> None:
+        _write_json(self.path / "config.json", config.to_json())
+
     @property
     def _snapshots(self) -> Path:
         return self.path / "snapshots"
@@ -131,4 +146,6 @@ def _identity(experiment: Experiment) -> dict[str, object]:
 
 
 def _write_json(path: Path, document: dict[str, object]) -> None:
-    path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    unfinished.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    unfinished.replace(path)

@@ -164,7 +164,7 @@ def _begun(experiment: Experiment, folder: RunFolder) -> int:
 
 
 def _resumed(experiment: Experiment, folder: RunFolder) -> int:
-    folder.check(experiment)
+    folder.resume(experiment)
     if not folder.updates():  # it was killed before its first snapshot
         torch.manual_seed(experiment.config.seed)
         return 0

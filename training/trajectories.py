@@ -83,14 +83,6 @@ class Trajectories:
         """Length of one action."""
         return int(self.trajectories[0].actions.shape[1])
 
-    def observation_mean_std(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Mean and population standard deviation over all steps, each of the shape of one observation.
-
-        A constant dimension has deviation 0: guarding the division is the normalisation's business.
-        """
-        observations = np.concatenate([trajectory.observations for trajectory in self.trajectories])
-        return observations.mean(axis=0, dtype=np.float64), observations.std(axis=0, dtype=np.float64)
-
     def draw_indices(self, sample_ratio: float, seed: int) -> NDArray[np.int64]:
         """Ascending indices of a down-sampled set: uniform over trajectories, without replacement.
 

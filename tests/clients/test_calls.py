@@ -44,6 +44,19 @@ def test_numpy_scalars_are_numbers():
     assert sent(call) == {"step": 1, "observation": [0.0, 0.0], "reward": 0.5, "executed_action": [0.25, -1.0]}
 
 
+def test_what_an_environment_calls_terminated_may_be_numpys():
+    call = calls.end_episode(
+        "e",
+        3,
+        reward=None,
+        executed_action=None,
+        terminated=np.array([1.0])[0] > 0,
+        truncated=np.False_,
+        success=np.True_,
+    )
+    assert sent(call) == {"step": 3, "terminated": True, "truncated": False, "success": True}
+
+
 def test_names_are_quoted_in_paths():
     assert calls.describe_policy("a/b?@c").path == "/policies/a%2Fb%3F@c"
     assert calls.delete_episode("../x").path == "/episodes/..%2Fx"

@@ -71,6 +71,20 @@ def test_a_failed_write_leaves_the_one_before(
     assert [path.name for path in directory.parent.iterdir()] == ["small"]
 
 
+def test_nothing_but_a_checkpoint_is_replaced(
+    directory: Path, tmp_path: Path, config: PolicyConfig, normalization: Normalization, model: LamoModel
+) -> None:
+    (tmp_path / "file").write_text("kept")
+    for taken in (directory.parent, tmp_path / "file"):
+        with pytest.raises(CheckpointError, match="is there and no checkpoint directory"):
+            checkpoint.write(taken, config, model.state_dict(), normalization, training={}, card="")
+    assert Checkpoint.read(directory).config == config
+    assert (tmp_path / "file").read_text() == "kept"
+    (tmp_path / "empty").mkdir()
+    checkpoint.write(tmp_path / "empty", config, model.state_dict(), normalization, training={}, card="")
+    assert Checkpoint.read(tmp_path / "empty").config == config
+
+
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors", "normalization.json"])
 def test_a_missing_file_is_named(directory: Path, name: str) -> None:
     (directory / name).unlink()
@@ -98,6 +112,18 @@ def test_truncated_weights_are_refused_with_their_size(directory: Path, share: f
         ({"trunk": {"n_layer": 2}}, "trunk.n_head is missing"),
         ({"observation": {"shape": [5], "dtype": "float16"}}, "dtype float16"),
         ({"target_returns": []}, "target_returns"),
+        ({"trunk": None}, "field trunk is None, not an object"),
+        ({"action": [2]}, "field action is [2], not an object"),
+        ({"observation": {"shape": [None]}}, "field observation.shape is [None], not a list of whole numbers"),
+        ({"hop": 1.5}, "hop is 1.5, not a whole number"),
+        (
+            {"trunk": {"n_layer": 2, "n_head": 2, "n_embd": 16, "n_inner": 40, "layer_norm_epsilon": -1}},
+            "layer_norm_epsilon -1 is not a positive number",
+        ),
+        (
+            {"trunk": {"n_layer": 2, "n_head": 2, "n_embd": 16, "n_inner": 40, "scale_attn_weights": "no"}},
+            "scale_attn_weights is 'no', not true or false",
+        ),
         ({"embedding": "cnn"}, "embedding 'cnn' is not one of mlp, linear"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
 from pathlib import Path
@@ -85,6 +86,17 @@ def test_a_loaded_policy_acts_as_the_one_that_was_saved(policy: Policy, checkpoi
     assert len(loaded.revision) == 12
 
 
+def test_a_loaded_policy_gives_the_same_bits_as_the_one_that_was_saved(
+    policy: Policy, checkpoint_directory: Path
+) -> None:
+    loaded = Policy.load(checkpoint_directory, reproducible=True)
+    policy.reproducible = True
+    assert all(tensor.data_ptr() % 64 == 0 for tensor in loaded.model.parameters())
+    for step in range(20):
+        window = policy.begin(float(step)).observe(np.full(5, step / 7, np.float32))
+        assert loaded.propose([window]).tobytes() == policy.propose([window]).tobytes()
+
+
 def test_bfloat16_is_close_to_float32(checkpoint_directory: Path) -> None:
     exact, rounded = (Policy.load(checkpoint_directory, dtype=dtype) for dtype in ("float32", "bfloat16"))
     windows = live_windows(exact, 8)
@@ -151,13 +163,16 @@ def test_an_action_that_is_not_finite_is_an_error_and_not_a_move(
 def test_actions_stay_within_the_bounds(
     config: PolicyConfig, normalization: Normalization, model: LamoModel
 ) -> None:
-    policy = Policy(config, normalization, model)
+    bold = copy.deepcopy(model)
+    with torch.no_grad():
+        bold.predict_action.fc2.bias.copy_(torch.tensor([9.0, -9.0]))
+    policy = Policy(config, normalization, bold)
+    observation = np.zeros(5, np.float32)
+    assert np.abs(policy.propose([policy.begin(30.0).observe(observation)])).min() > 5
     agent = PolicyAgent(policy)
-    agent.start([(0, EpisodePlan(1e6, 0))])
-    (action,) = agent.act([Turn(0, 0, np.full(5, 1e4, np.float32), 0.0)])
-    assert (action >= policy.low).all()
-    assert (action <= policy.high).all()
-    assert (action == policy.clip(action)).all()
+    agent.start([(0, EpisodePlan(30.0, 0))])
+    (action,) = agent.act([Turn(0, 0, observation, 0.0)])
+    assert action.tolist() == [1.0, -0.5]
 
 
 def test_the_hop_can_be_overridden_for_an_evaluation(policy: Policy) -> None:

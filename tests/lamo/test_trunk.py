@@ -112,6 +112,27 @@ def test_truncated_weights_are_refused(tmp_path: Path) -> None:
         PretrainedTrunk.load(str(folder))
 
 
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("3", "cannot be read"),
+        ('{"model_type": "gpt2", "n_layer": "two"}', "field 'n_layer': .*expected int, got str"),
+        ('{"model_type": "gpt2", "n_layer": 0}', "n_layer is 0, not a whole number of at least 1"),
+    ],
+)
+def test_a_config_that_makes_no_sense_is_refused(tmp_path: Path, text: str, sentence: str) -> None:
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(LanguageModelError, match=sentence):
+        PretrainedTrunk.load(str(tmp_path))
+
+
+def test_weights_of_other_shapes_than_their_config_says_are_refused_with_both(tmp_path: Path) -> None:
+    folder = save_random_gpt2(tmp_path)
+    GPT2Config(**{**TINY, "vocab_size": 60}).save_pretrained(folder)
+    with pytest.raises(LanguageModelError, match=r"wte\.weight has shape \[50, 24\], its config says \[60, 24\]"):
+        PretrainedTrunk.load(str(folder))
+
+
 def test_weights_that_lack_a_tensor_are_refused(tmp_path: Path) -> None:
     folder = save_random_gpt2(tmp_path)
     GPT2Config(**{**TINY, "n_layer": 4}).save_pretrained(folder)

@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 
+from lamo.policy import Policy
 from service.app import create_app
 from service.embedded import EmbeddedRedis, redis_executable
 from service.engine import Engine
@@ -111,6 +113,23 @@ def content(step: int) -> dict[str, Any]:
     return shown
 
 
+def in_process(policy: Policy, steps: int) -> list[list[float]]:
+    """The actions for the same world without a service: one window after the other."""
+    window, actions = policy.begin(20.0), []
+    for step in range(steps):
+        shown = content(step)
+        executed = shown.get("executed_action")
+        window = window.observe(
+            np.array(shown["observation"], np.float32),
+            shown.get("reward", 0.0),
+            None if executed is None else np.array(executed, np.float32),
+        )
+        action = policy.clip(policy.propose([window])[0])
+        actions.append(action.tolist())
+        window = window.propose(action)
+    return actions
+
+
 Serve = Callable[..., AbstractAsyncContextManager[Service]]
 
 
@@ -122,7 +141,12 @@ def serve(checkpoint_directory: Path, redis_url: str) -> Serve:
     async def opened(
         *, engine: Engine | None = None, store: Store | None = None, **options: Any
     ) -> AsyncIterator[Service]:
-        chosen = {"policies": checkpoint_directory.parent, "redis_url": redis_url, "batch_limit": 8} | options
+        chosen = {
+            "policies": checkpoint_directory.parent,
+            "redis_url": redis_url,
+            "device": "cpu",
+            "batch_limit": 8,
+        } | options
         app = create_app(Settings.read(chosen), engine=engine, store=store)
         lifecycle: Lifecycle = app.state.lifecycle
         async with app.router.lifespan_context(app):

@@ -286,7 +286,10 @@ async def test_a_redis_that_is_not_there_is_told_at_once(tmp_path):
 
 @pytest.mark.anyio
 async def test_a_redis_that_says_nothing_is_given_up_in_time(tmp_path):
+    tries = []
+
     async def silent(reader, writer):
+        tries.append(writer)
         await reader.read()
         writer.close()
 
@@ -298,16 +301,20 @@ async def test_a_redis_that_says_nothing_is_given_up_in_time(tmp_path):
     ):
         with pytest.raises(StoreUnavailable, match="may or may not be committed"):
             await Episodes(store).commit([commit_of(meta_of("a"), 0, [1])])
+        assert len(tries) == 1  # a second one would have a time of its own
 
 
 @pytest.mark.anyio
-async def test_an_episode_of_another_schema_is_not_read(redis_url):
+async def test_an_episode_of_another_schema_is_not_read_and_keeps_nobody_else_from_being_read(redis_url):
     async with open_store(redis_url) as store:
-        episodes, meta = Episodes(store), meta_of(secrets.token_hex(8))
-        await episodes.start(meta, b"x")
-        await store.read([("HSET", keys(meta.episode_id)[0], "schema", "2")])
-        with pytest.raises(StoreUnavailable, match="schema 2, this service reads 1"):
-            await episodes.read([meta.episode_id])
+        episodes, newer, ours = Episodes(store), meta_of(secrets.token_hex(8)), meta_of(secrets.token_hex(8))
+        for meta in (newer, ours):
+            await episodes.start(meta, b"x")
+        await store.read([("HSET", keys(newer.episode_id)[0], "schema", "2")])
+        refused, read = await episodes.read([newer.episode_id, ours.episode_id])
+        assert isinstance(refused, StoreUnavailable)
+        assert "schema 2, this service reads 1" in refused.detail
+        assert read.meta.epoch == ours.epoch
 
 
 @pytest.mark.anyio

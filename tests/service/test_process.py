@@ -14,17 +14,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
-import numpy as np
 
 from service.embedded import EmbeddedRedis
-from tests.service.conftest import content
+from tests.service.conftest import content, in_process
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def start(policies: Path, data: Path, *options: str) -> subprocess.Popen[bytes]:
     """The command in a process of its own; its events go to `data`.log."""
-    arguments = ["--policies", str(policies), "--data-dir", str(data), "--port", "0", *options]
+    arguments = ["--policies", str(policies), "--data-dir", str(data), "--port", "0", "--device", "cpu", *options]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("LAMO_")}
     with data.with_suffix(".log").open("w") as log:
         return subprocess.Popen(
@@ -99,30 +98,14 @@ def test_an_episode_goes_on_after_the_service_and_its_redis_are_killed(checkpoin
         process.terminate()
         assert process.wait(20) == 0
     assert not _listens(data)
-    assert actions == _undisturbed(policy, 12)
+    policy.reproducible = True
+    assert actions == in_process(policy, 12)
 
 
 def _listens(data: Path) -> bool:
     from service.embedded import _answers
 
     return _answers(EmbeddedRedis(data).socket_path)
-
-
-def _undisturbed(policy, steps: int) -> list[list[float]]:
-    policy.reproducible = True
-    window, actions = policy.begin(20.0), []
-    for step in range(steps):
-        shown = content(step)
-        executed = shown.get("executed_action")
-        window = window.observe(
-            np.array(shown["observation"], np.float32),
-            shown.get("reward", 0.0),
-            None if executed is None else np.array(executed, np.float32),
-        )
-        action = policy.clip(policy.propose([window])[0])
-        actions.append(action.tolist())
-        window = window.propose(action)
-    return actions
 
 
 def test_a_truncated_checkpoint_ends_the_service_with_one_sentence(checkpoint_directory, tmp_path):

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
-import numpy as np
 import pytest
 
 from lamo.policy import Policy
-from tests.service.conftest import content
+from tests.service.conftest import in_process
 
 pytestmark = pytest.mark.anyio
 
@@ -27,20 +26,7 @@ async def test_an_action_is_the_same_bits_in_any_company(serve, checkpoint_direc
         assert sizes > service.lifecycle.metrics.registry.get_sample_value("lamo_batch_size_count")
     assert together == alone
 
-    policy = Policy.load(checkpoint_directory, reproducible=True)
-    window, in_process = policy.begin(20.0), []
-    for step in range(STEPS):
-        shown = content(step)
-        executed = shown.get("executed_action")
-        window = window.observe(
-            np.array(shown["observation"], np.float32),
-            shown.get("reward", 0.0),
-            None if executed is None else np.array(executed, np.float32),
-        )
-        action = policy.clip(policy.propose([window])[0])
-        in_process.append(action.tolist())
-        window = window.propose(action)
-    assert in_process == alone
+    assert alone == in_process(Policy.load(checkpoint_directory, reproducible=True), STEPS)
 
 
 async def test_an_action_is_the_same_bits_after_a_restart(serve):
@@ -52,10 +38,3 @@ async def test_an_action_is_the_same_bits_after_a_restart(serve):
         async with serve(reproducible=True) as service:
             actions += await service.play(episode, min(first + 4, STEPS), first=first)
     assert actions == undisturbed
-
-
-async def test_a_machine_that_cannot_is_refused_by_name(serve, monkeypatch):
-    monkeypatch.setattr(Policy, "verify_reproducible", lambda policy: False)
-    with pytest.raises(AssertionError, match="cannot serve reproducibly"):
-        async with serve(reproducible=True):
-            pass

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 
 import httpx
+import numpy as np
 import pytest
 
-from tests.service.conftest import OBSERVATION, HeldEngine, content
+from tests.service.conftest import OBSERVATION, HeldEngine, content, in_process
 
 pytestmark = pytest.mark.anyio
 
@@ -254,19 +255,5 @@ async def test_the_service_picks_an_id_and_says_where_the_episode_is(serve):
 
 async def test_an_executed_action_replaces_the_proposed_one_in_what_the_policy_sees(serve, policy):
     async with serve() as service:
-        episode = await service.start(target_return=20)
-        answers = [await service.act(episode, step, **content(step)) for step in range(8)]
-        window = policy.begin(20.0)
-        import numpy as np
-
-        for step, answer in enumerate(answers):
-            shown = content(step)
-            executed = shown.get("executed_action")
-            window = window.observe(
-                np.array(shown["observation"], np.float32),
-                shown.get("reward", 0.0),
-                None if executed is None else np.array(executed, np.float32),
-            )
-            proposed = policy.propose([window])[0]
-            np.testing.assert_allclose(answer.json()["action"], policy.clip(proposed), rtol=1e-5, atol=1e-6)
-            window = window.propose(policy.clip(proposed))
+        actions = await service.play(await service.start(target_return=20), 8)
+        np.testing.assert_allclose(actions, in_process(policy, 8), rtol=1e-5, atol=1e-6)

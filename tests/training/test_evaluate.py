@@ -55,6 +55,7 @@ def test_what_cannot_be_played_is_refused(policy: Policy, hop: int, parallel: in
         ("Pendulum-v1", r"'Pendulum-v1' has observations \[3\] and actions \[1\], the policy \[12\] and \[2\]"),
         ("Nowhere-v0", "environment 'Nowhere-v0' cannot be made"),
         ("nowhere:Reacher-v0", "environment 'nowhere:Reacher-v0' cannot be made"),
+        (":Reacher-v0", "environment ':Reacher-v0' cannot be made"),
         (None, "names no environment"),
     ],
 )
@@ -108,6 +109,7 @@ def test_the_command_writes_scores_and_traces_and_prints_a_table(
         (["--traces", "--out", "x", "--hops", "1", "2"], "--traces holds the episodes of one hop, not of 2"),
         (["--hops", "9"], "hop 9 is outside 1..5"),
         (["--episodes", "0"], "cannot play 0 episodes"),
+        (["--target-returns", "nan"], "target return is nan, it must be a finite number"),
         (["--device", "abacus"], "device 'abacus' cannot be used"),
     ],
 )

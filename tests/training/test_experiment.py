@@ -142,3 +142,11 @@ def test_a_device_this_machine_lacks_is_refused(tiny_config: ConfigMaker) -> Non
 def test_a_language_model_that_is_not_there_is_refused(tiny_config: ConfigMaker, tmp_path: Path) -> None:
     with pytest.raises(LanguageModelError, match="does not exist"):
         Experiment.prepare(tiny_config(lm=str(tmp_path / "nothing")))
+
+
+def test_a_language_model_under_the_home_folder_is_found(
+    tiny_config: ConfigMaker, tiny_lm: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tiny_lm.parent))
+    there = Experiment.prepare(tiny_config(lm=f"~/{tiny_lm.name}"))
+    assert there.trunk_sha256 == Experiment.prepare(tiny_config()).trunk_sha256

@@ -1,5 +1,6 @@
 """D4RL's flat layout in HDF5 files and NumPy archives: splitting, round trips, and every refusal."""
 
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -149,6 +150,15 @@ def test_a_file_cut_short_is_refused(
     path.write_bytes(path.read_bytes()[:-200])
     with pytest.raises(DatasetError, match="cannot be read as"):
         reader(path)
+
+
+@pytest.mark.parametrize("header", [b"{'descr': (", b"{'descr': '<f4'", b"not a header"])
+def test_an_archive_with_a_broken_array_is_refused(header: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "broken.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("rewards.npy", b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
+    with pytest.raises(DatasetError, match=r"broken\.npz cannot be read as a NumPy archive"):
+        npz.read(path)
 
 
 def test_pickled_objects_are_refused(tmp_path: Path) -> None:

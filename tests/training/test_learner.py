@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
 
 from training.config import TrainConfig
 from training.experiment import Experiment
+from training.learner import Learner
 
 ConfigMaker = Callable[..., TrainConfig]
 
@@ -25,6 +27,16 @@ def test_updates_move_everything_that_trains_and_nothing_that_is_frozen(tiny_con
     after = experiment.model.state_dict()
     moved = {name for name in before if not torch.equal(before[name], after[name])}
     assert moved == set(experiment.learner.parameters)
+
+
+def test_left_alone_a_run_has_the_papers_settings(tiny_config: ConfigMaker) -> None:
+    config = TrainConfig(task="hopper", dataset=Path("a.hdf5"))
+    assert (config.batch_size, config.updates, config.warm_up) == (64, 100_000, 2500)
+    assert (config.lora_rank, config.lora_alpha, config.lora_dropout, config.dropout) == (16, 32, 0.1, 0.1)
+    assert (config.gradient_clip, config.eval_every, config.eval_episodes) == (0.25, 2500, 20)
+    model = Experiment.prepare(tiny_config()).model
+    (group,) = Learner(model, config).optimizer.param_groups
+    assert (group["lr"], group["weight_decay"], group["eps"], group["betas"]) == (1e-4, 1e-5, 1e-6, (0.9, 0.999))
 
 
 def test_updates_lower_the_action_loss(tiny_config: ConfigMaker) -> None:

@@ -10,6 +10,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from lamo.errors import ConfigError, DatasetError
+from training import cli
 from training import pretrain as pretraining
 from training.corpus import python_topics
 from training.held_out import mean_loss, split_documents
@@ -130,6 +131,20 @@ def test_an_interruption_keeps_what_has_been_learned(text: Path, tmp_path: Path,
     assert "stopped before the end" in (tmp_path / "README.md").read_text()
 
 
+def test_an_interrupted_command_ends_with_130_and_says_where_what_was_learned_is(
+    text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    def interrupted(*_args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pretraining, "_update", interrupted)
+    options = f"--text {text} --out {tmp_path} --updates 1 --layers 1 --width 16 --context 32 --vocab-size 300"
+    with pytest.raises(SystemExit) as ending:
+        cli.main(["pretrain", *options.split()])
+    assert ending.value.code == 130
+    assert f"what was learned is saved in {tmp_path}" in capsys.readouterr().err
+
+
 def test_it_saves_while_it_runs(text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def killed(*_args):
         raise MemoryError
@@ -174,6 +189,9 @@ def test_a_file_in_the_place_of_the_folder_is_refused_before_training(text: Path
     [
         ({"updates": None}, "a number of updates, of minutes, or both"),
         ({"heads": 3}, "width 16 cannot be divided among 3 heads"),
+        ({"heads": 0}, "heads is 0, it must be above 0"),
+        ({"threads": 0}, "threads is 0, it must be above 0"),
+        ({"seed": -1}, "seed is -1, it must be at least 0"),
         ({"updates": 0}, "updates is 0, it must be above 0"),
         ({"learning_rate": float("nan")}, "learning_rate is nan"),
         ({"held_out_share": 1.0}, "held_out_share is 1.0"),

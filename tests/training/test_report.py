@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -112,6 +113,16 @@ def test_an_evaluation_of_another_task_is_refused(run: RunFolder, tmp_path: Path
     write_evaluation(tmp_path / "evaluation", "hopper")
     with pytest.raises(ConfigError, match="evaluates task 'hopper', the run trained 'reacher2d'"):
         report.write(run, tmp_path / "evaluation", tmp_path / "report.html")
+
+
+def test_the_behavior_policy_is_measured_on_the_trajectories_that_were_trained_on(
+    run: RunFolder, tmp_path: Path
+) -> None:
+    config = dataclasses.replace(run.config(), sample_ratio=0.34)
+    (run.path / "config.json").write_text(json.dumps(config.to_json()))
+    write_evaluation(tmp_path / "evaluation", "reacher2d")
+    report.write(run, tmp_path / "evaluation", tmp_path / "report.html")
+    assert "<td>behavior policy</td><td>–</td><td>1</td>" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
 def test_a_folder_without_scores_or_without_a_run_is_named(run: RunFolder, tmp_path: Path) -> None:

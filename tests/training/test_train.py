@@ -73,7 +73,7 @@ def test_rows_of_updates_that_a_killed_run_never_saved_are_written_anew(
     straight = _run(tmp_path / "straight", tiny_config(updates=20))
     killed = _run(tmp_path / "killed", tiny_config(updates=10))
     with killed.metrics.open("a") as file:
-        file.write("11,0.5,,0.5,0.01\n12,0.5,,0.5,0.01\n")
+        file.write("11,0.5,,0.5,0.01\n12,0.5,,0.5,0.01\n1")  # cut off in the middle of 13
     _run(tmp_path / "killed", tiny_config(updates=20), resume=True)
     _assert_identical(straight, killed)
 
@@ -196,6 +196,17 @@ def test_a_run_killed_before_its_first_snapshot_is_resumed_from_the_beginning(
     killed = RunFolder(tmp_path / "killed")
     killed.begin(Experiment.prepare(tiny_config(updates=3)))
     _assert_identical(straight, _run(killed.path, killed.config(), resume=True))
+
+
+def test_a_lengthened_run_remembers_its_length_and_is_not_shortened_below_what_was_made(
+    tmp_path: Path, tiny_config: ConfigMaker
+) -> None:
+    folder = _run(tmp_path / "run", tiny_config(updates=2))
+    _run(folder.path, tiny_config(updates=4), resume=True)
+    assert folder.config() == tiny_config(updates=4)
+    with pytest.raises(ConfigError, match="has made 4 updates, it cannot end after 2"):
+        _run(folder.path, tiny_config(updates=2), resume=True)
+    assert folder.config() == tiny_config(updates=4)
 
 
 def test_the_folder_of_another_run_is_not_overwritten(finished_run: RunFolder, tiny_config: ConfigMaker) -> None:

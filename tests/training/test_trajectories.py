@@ -28,14 +28,6 @@ def test_lengths_returns_and_sizes_are_those_of_the_trajectories(hundred: Trajec
     assert (hundred.observation_shape, hundred.action_dim) == ((3,), 2)
 
 
-def test_mean_and_deviation_are_over_steps_in_float64(hundred: Trajectories) -> None:
-    rows = np.array([row for episode in hundred for row in episode.observations], dtype=np.float64)
-    mean, deviation = hundred.observation_mean_std()
-    assert mean.dtype == deviation.dtype == np.float64
-    np.testing.assert_allclose(mean, rows.sum(axis=0) / len(rows), rtol=1e-12)
-    np.testing.assert_allclose(deviation, np.sqrt(((rows - mean) ** 2).mean(axis=0)), rtol=1e-12)
-
-
 @pytest.mark.parametrize(("ratio", "count"), [(1.0, 100), (0.3, 30), (0.005, 1), (0.015, 2)])
 def test_the_sample_ratio_is_a_share_of_trajectories_and_at_least_one(
     hundred: Trajectories, ratio: float, count: int

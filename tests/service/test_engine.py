@@ -1,0 +1,44 @@
+"""The engine's device: the one the machine has, or the one named, refused where it is not there."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from lamo.errors import ConfigError
+from service.engine import Engine
+from service.settings import Settings
+
+pytestmark = pytest.mark.anyio
+
+GPU = torch.cuda.is_available()
+
+
+async def test_the_default_device_is_the_best_one_the_machine_has(checkpoint_directory, policy, monkeypatch):
+    monkeypatch.delenv("LAMO_DEVICE", raising=False)
+    settings = Settings(policies=checkpoint_directory.parent)
+    engine = Engine(settings.policies, device=settings.device, batch_limit=2)
+    await engine.open()
+    served = engine.find("small")
+    window = policy.begin(20.0).observe(np.zeros(5, np.float32))
+    assert engine.device == ("cuda" if GPU else "cpu")
+    assert {tensor.device.type for tensor in served.policy.model.parameters()} == {engine.device}
+    np.testing.assert_allclose(await engine.infer(served, [window]), policy.propose([window]), rtol=1e-4, atol=1e-5)
+    await engine.close()
+
+
+@pytest.mark.skipif(GPU, reason="there is a GPU")
+async def test_a_gpu_is_chosen_where_torch_says_there_is_one(checkpoint_directory, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    engine = Engine(checkpoint_directory.parent, device="auto")
+    with pytest.raises(ConfigError, match="device 'cuda' cannot be used"):
+        await engine.open()
+    await engine.close()
+
+
+async def test_a_device_that_is_not_there_is_refused_by_name(checkpoint_directory):
+    engine = Engine(checkpoint_directory.parent, device="cuda:99")
+    with pytest.raises(ConfigError, match="device 'cuda:99' cannot be used"):
+        await engine.open()
+    await engine.close()
