@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
+from service_process import ServiceProcess
 
 from clients.calls import Call
 from clients.episode import AsyncEpisode
@@ -32,10 +33,16 @@ class Exchange:
 
 @dataclass
 class Sample:
-    """All exchanges of a closed loop, and the seconds from the first request to the last answer."""
+    """All exchanges of a closed loop.
+
+    Attributes:
+        seconds: from the first request to the last answer.
+        cpu_seconds: used meanwhile by the service, its Redis and the callers.
+    """
 
     exchanges: list[Exchange] = field(default_factory=list)
     seconds: float = 0.0
+    cpu_seconds: NDArray[np.float64] = field(default_factory=lambda: np.zeros(3))
 
     @property
     def rate(self) -> float:
@@ -76,10 +83,12 @@ async def check_health(client: AsyncPolicyClient) -> Exchange:
     return Exchange(1000 * (time.perf_counter() - began))
 
 
-async def closed_loop(callers: Sequence[Callable[[], Awaitable[Exchange]]], seconds: float) -> Sample:
+async def closed_loop(
+    service: ServiceProcess, callers: Sequence[Callable[[], Awaitable[Exchange]]], seconds: float
+) -> Sample:
     """Every caller asks until the time is over; requests under way then are waited for and counted."""
     sample = Sample()
-    began = time.perf_counter()
+    cpu_before, began = service.cpu_seconds(), time.perf_counter()
 
     async def ask(caller: Callable[[], Awaitable[Exchange]]) -> None:
         while time.perf_counter() < began + seconds:
@@ -87,6 +96,7 @@ async def closed_loop(callers: Sequence[Callable[[], Awaitable[Exchange]]], seco
 
     await asyncio.gather(*map(ask, callers))
     sample.seconds = time.perf_counter() - began
+    sample.cpu_seconds = service.cpu_seconds() - cpu_before
     return sample
 
 

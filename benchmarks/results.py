@@ -31,6 +31,7 @@ class Cell:
         p50_ms, p95_ms, p99_ms: latency at the caller.
         p50_beside_ms, p99_beside_ms: latency less the inference of the act's own batch.
         means: of the service's own timing of acts, batch size included; empty for the no-op route.
+        cpu_ms: CPU time per answer of the service, its Redis and the callers.
         in_process: steps per second of the same policy alone, None for the no-op route.
     """
 
@@ -45,6 +46,7 @@ class Cell:
     p99_beside_ms: float
     mean_ms: float
     means: dict[str, float]
+    cpu_ms: tuple[float, ...]
     in_process: float | None
 
     @classmethod
@@ -67,6 +69,7 @@ class Cell:
             p99_beside_ms=p99_beside,
             mean_ms=float(latencies.mean()),
             means=_means(timings),
+            cpu_ms=tuple((1000 * sample.cpu_seconds / len(latencies)).tolist()),
             in_process=in_process,
         )
 
@@ -105,19 +108,32 @@ class Results:
     def markdown(self) -> str:
         """The run as a page."""
         facts = [f"- {name}: {value}" for name, value in (self.machine | self.policies).items()]
-        parts = ["# benchmarks/serve.py", "\n".join(facts), self._acts(), self._no_ops(), self._overhead()]
+        parts = [
+            "# benchmarks/serve.py",
+            "\n".join(facts),
+            self._acts(),
+            self._split(),
+            self._no_ops(),
+            self._overhead(),
+        ]
         return "\n\n".join([*parts, self._memory()]) + "\n"
 
     def _acts(self) -> str:
-        head = "policy|episodes|steps/s|in process|ratio|p50 ms|p95|p99|mean batch|queue|recall|infer|commit|rest"
+        head = "policy|episodes|steps/s|in process|ratio|p50 ms|p95|p99"
         return f"## Acts\n\n{_table(head, [_act_row(cell) for cell in self.acts])}"
+
+    def _split(self) -> str:
+        head = "policy|episodes|mean batch|queue|recall|infer|commit|rest|CPU service|CPU Redis|CPU callers"
+        rows = [_split_row(cell) for cell in self.acts]
+        return f"## Where an act's time goes: means, ms\n\n{_table(head, rows)}"
 
     def _no_ops(self) -> str:
         rows = [
-            [str(cell.callers), f"{cell.per_second:.1f}", _ms(cell.p50_ms), _ms(cell.p95_ms), _ms(cell.p99_ms)]
+            [str(cell.callers), f"{cell.per_second:.1f}", *_latencies(cell), *map(_ms, cell.cpu_ms)]
             for cell in self.no_ops
         ]
-        return f"## No-op route: GET /healthz\n\n{_table('callers|requests/s|p50 ms|p95|p99', rows)}"
+        head = "callers|requests/s|p50 ms|p95|p99|CPU service|CPU Redis|CPU callers"
+        return f"## No-op route: GET /healthz\n\n{_table(head, rows)}"
 
     def _overhead(self) -> str:
         """At one episode nobody waits for another's batch, so what is left beside inference is overhead."""
@@ -145,9 +161,16 @@ def describe_machine(threads: int | None) -> dict[str, str]:
 def _act_row(cell: Cell) -> list[str]:
     alone = cell.in_process or float("nan")
     speeds = (f"{cell.per_second:.1f}", f"{alone:.1f}", f"{cell.per_second / alone:.2f}")
-    latencies = map(_ms, (cell.p50_ms, cell.p95_ms, cell.p99_ms))
-    split = map(_ms, (*(cell.means[part] for part in PARTS), cell.rest_ms))
-    return [cell.title, str(cell.callers), *speeds, *latencies, f"{cell.means['batch_size']:.1f}", *split]
+    return [cell.title, str(cell.callers), *speeds, *_latencies(cell)]
+
+
+def _split_row(cell: Cell) -> list[str]:
+    parts = (*(cell.means[part] for part in PARTS), cell.rest_ms, *cell.cpu_ms)
+    return [cell.title, str(cell.callers), f"{cell.means['batch_size']:.1f}", *map(_ms, parts)]
+
+
+def _latencies(cell: Cell) -> list[str]:
+    return [_ms(cell.p50_ms), _ms(cell.p95_ms), _ms(cell.p99_ms)]
 
 
 def _overhead_row(cell: Cell, no_op: Cell) -> list[str]:

@@ -74,7 +74,7 @@ class Bench:
             robots = [Robot(client, name, config, seed) for seed in range(episodes)]
             await fill_windows(robots, config.context_length)
             self._weigh(service, robots[0], title)
-            sample = await closed_loop([robot.act for robot in robots], self.seconds)
+            sample = await closed_loop(service, [robot.act for robot in robots], self.seconds)
             await asyncio.gather(*(robot.leave() for robot in robots))
         return sample
 
@@ -86,8 +86,8 @@ class Bench:
         for callers in self.episodes:
             async with AsyncPolicyClient(service.url, deadline_seconds=DEADLINE_SECONDS) as client:
                 check = partial(check_health, client)
-                await closed_loop([check] * callers, 0.5)  # warm-up
-                sample = await closed_loop([check] * callers, NO_OP_SHARE * self.seconds)
+                await closed_loop(service, [check] * callers, 0.5)  # warm-up
+                sample = await closed_loop(service, [check] * callers, NO_OP_SHARE * self.seconds)
             self.results.no_ops.append(Cell.of("GET /healthz", callers, sample))
 
 

@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from redis import Redis
 
 from service.embedded import EmbeddedRedis
@@ -34,10 +36,17 @@ class ServiceProcess:
     Attributes:
         url: where it listens.
         data: the folder of its private Redis.
+        pid: of its process.
     """
 
     url: str
     data: Path
+    pid: int
+
+    def cpu_seconds(self) -> NDArray[np.float64]:  # [3]
+        """CPU time used up to now by the service, by its Redis and by this process, which asks."""
+        redis = int((self.data / "redis.pid").read_text())
+        return np.array([_cpu_seconds(self.pid), _cpu_seconds(redis), time.process_time()])
 
     def memory_bytes(self, episode_id: str) -> tuple[int, int]:
         """What Redis says that the two keys of an episode, meta and ring, take."""
@@ -60,7 +69,7 @@ def serving(policies: Path, data: Path, *options: str) -> Iterator[ServiceProces
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     try:
-        service = ServiceProcess(f"http://127.0.0.1:{port}", data)
+        service = ServiceProcess(f"http://127.0.0.1:{port}", data, process.pid)
         _wait_until_ready(process, service.url)
         yield service
     finally:
@@ -78,3 +87,12 @@ def _wait_until_ready(process: subprocess.Popen[bytes], url: str) -> None:
             return
         time.sleep(0.2)
     raise SystemExit(f"the service at {url} was not ready within {READY_SECONDS:.0f} s")
+
+
+def _cpu_seconds(pid: int) -> float:
+    """User and system time of a process; NaN where there is no /proc."""
+    status = Path(f"/proc/{pid}/stat")
+    if not status.exists():
+        return float("nan")
+    fields = status.read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
