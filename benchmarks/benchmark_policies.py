@@ -41,12 +41,12 @@ GPT2_SMALL = PolicyConfig(
 """The paper's Hopper policy."""
 
 
-def write_demo(folder: Path, trained: Path) -> str:
-    """Put the demo policy into a policies folder; `trained` is used if it is there. Says which it was."""
+def write_demo(directory: Path, trained: Path) -> str:
+    """Write the demo policy; the trained one is copied if it is there. Says which it was."""
     if trained.is_dir():
-        shutil.copytree(trained, folder / "demo")
+        shutil.copytree(trained, directory)
         return f"as trained, {trained}"
-    return write_random(folder / "demo", DEMO)
+    return write_random(directory, DEMO)
 
 
 def write_random(directory: Path, config: PolicyConfig) -> str:

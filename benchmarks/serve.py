@@ -2,8 +2,8 @@
 
     python benchmarks/serve.py [--reproducible] [--seconds 10] [--out FILE]
 
-It serves two policies with the real `lamo-serve` and its private Redis, in a temporary folder: the demo's and
-GPT-2 small's shape. The callers are this project's own asynchronous client, in this process, on the same cores.
+It serves two policies, the demo's and GPT-2 small's shape, each with a real `lamo-serve` and its private Redis in
+a temporary folder. The callers are this project's own asynchronous client, in this process, on the same cores.
 """
 
 from __future__ import annotations
@@ -45,21 +45,21 @@ class Bench:
     threads: int | None
     results: Results
 
-    def serve(self, policies: list[str], reproducible: bool = False) -> None:
-        """Measure these policies at every number of episodes behind one service."""
+    def serve(self, name: str, reproducible: bool = False) -> None:
+        """Measure a policy behind a service of its own, at every number of episodes."""
+        title = f"{name}, reproducible" if reproducible else name
         options = ["--reproducible"] if reproducible else []
         if self.threads is not None:
             options += ["--threads", str(self.threads)]
-        mode = "reproducible" if reproducible else "default"
-        say(f"starting the service, {mode} mode")
-        with serving(self.folder / "policies", self.folder / f"redis-{mode}", *options) as service:
-            if not reproducible:
+        say(f"starting the service: {title}")
+        data = Path(tempfile.mkdtemp(prefix="redis-", dir=self.folder))
+        with serving(self.folder / name, data, *options) as service:
+            if not self.results.no_ops:
                 asyncio.run(self._no_ops(service))
-            for name in policies:
-                self._policy(service, name, f"{name}, reproducible" if reproducible else name, reproducible)
+            self._policy(service, name, title, reproducible)
 
     def _policy(self, service: ServiceProcess, name: str, title: str, reproducible: bool) -> None:
-        policy = Policy.load(self.folder / "policies" / name, reproducible=reproducible)
+        policy = Policy.load(self.folder / name / name, reproducible=reproducible)
         for episodes in self.episodes:
             say(f"{title}, {episodes} episodes")
             alone = steps_in_process(policy, episodes, self.seconds / 2)
@@ -105,15 +105,16 @@ def main() -> None:
         folder = Path(temporary)
         say("writing the policies")
         writers = {
-            "demo": partial(write_demo, folder / "policies", options.policies / "reacher2d"),
-            "gpt2-small": partial(write_random, folder / "policies" / "gpt2-small", GPT2_SMALL),
+            "demo": partial(write_demo, folder / "demo" / "demo", options.policies / "reacher2d"),
+            "gpt2-small": partial(write_random, folder / "gpt2-small" / "gpt2-small", GPT2_SMALL),
         }
         made = {name: writers[name]() for name in options.only or POLICIES}
         results = Results(made, options.seconds, describe_machine(options.threads))
         bench = Bench(folder, options.episodes, options.seconds, options.threads, results)
-        bench.serve(list(made))
+        for name in made:
+            bench.serve(name)
         if options.reproducible and "demo" in made:
-            bench.serve(["demo"], reproducible=True)
+            bench.serve("demo", reproducible=True)
     print(results.markdown(), end="")
     if options.out is not None:
         results.write(options.out)
