@@ -1,0 +1,98 @@
+"""ServiceProcess: the real `lamo-serve` on a free port of this machine, with a private Redis of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from redis import Redis
+
+from service.embedded import EmbeddedRedis
+from service.episodes import keys
+
+ROOT = Path(__file__).parents[1]
+
+READY_SECONDS = 300.0
+"""Warming GPT-2 small up on a busy machine takes a while."""
+
+STOP_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class ServiceProcess:
+    """A service that answers.
+
+    Attributes:
+        url: where it listens.
+        data: the folder of its private Redis.
+        pid: of its process.
+    """
+
+    url: str
+    data: Path
+    pid: int
+
+    def cpu_seconds(self) -> NDArray[np.float64]:  # [3]
+        """CPU time used up to now by the service, by its Redis and by this process, which asks."""
+        redis = int((self.data / "redis.pid").read_text())
+        return np.array([_cpu_seconds(self.pid), _cpu_seconds(redis), time.process_time()])
+
+    def memory_bytes(self, episode_id: str) -> tuple[int, int]:
+        """What Redis says that the two keys of an episode, meta and ring, take."""
+        with Redis(unix_socket_path=str(EmbeddedRedis(self.data).socket_path)) as redis:
+            meta, ring = (int(redis.memory_usage(key, samples=0) or 0) for key in keys(episode_id))
+        return meta, ring
+
+
+@contextlib.contextmanager
+def serving(policies: Path, data: Path, *options: str) -> Iterator[ServiceProcess]:
+    """The service for these policies, ready; told to stop at the end, and with it its Redis."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    process = subprocess.Popen(
+        [
+            sys.executable, "-m", "service.cli", "--policies", str(policies), "--port", port,
+            "--data-dir", str(data), "--log-level", "warning", *options,
+        ],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    try:
+        service = ServiceProcess(f"http://127.0.0.1:{port}", data, process.pid)
+        _wait_until_ready(process, service.url)
+        yield service
+    finally:
+        process.terminate()
+        process.wait(STOP_SECONDS)
+
+
+def _wait_until_ready(process: subprocess.Popen[bytes], url: str) -> None:
+    until = time.monotonic() + READY_SECONDS
+    while time.monotonic() < until:
+        if process.poll() is not None:
+            raise SystemExit(f"the service ended with status {process.returncode} before it was ready")
+        with contextlib.suppress(urllib.error.URLError, ConnectionError):
+            urllib.request.urlopen(f"{url}/readyz", timeout=2).close()
+            return
+        time.sleep(0.2)
+    raise SystemExit(f"the service at {url} was not ready within {READY_SECONDS:.0f} s")
+
+
+def _cpu_seconds(pid: int) -> float:
+    """User and system time of a process; NaN where there is no /proc."""
+    status = Path(f"/proc/{pid}/stat")
+    if not status.exists():
+        return float("nan")
+    fields = status.read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
