@@ -19,6 +19,9 @@ from service.lifecycle import Lifecycle
 from service.logs import log_to_stderr
 from service.settings import Settings, environment_name
 
+KEEP_ALIVE_SECONDS = 75
+"""A robot that acts every few seconds keeps its connection; uvicorn's own 5 would cut it between two steps."""
+
 
 class Server(uvicorn.Server):
     """A uvicorn server that looks at its service: it leaves if that cannot open, and says so if it leaves."""
@@ -72,6 +75,7 @@ def _serve(settings: Settings) -> None:
         access_log=False,
         log_config=None,
         timeout_graceful_shutdown=round(settings.grace_seconds),
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
     )
     server = Server(config, lifecycle)
     for asked in (signal.SIGINT, signal.SIGTERM):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -43,7 +44,7 @@ class Engine:
         dtype: what the network computes in, "float32" or "bfloat16".
         reproducible: whether an action is the same bits whoever shares its batch.
         batch_limit: rows of the largest forward pass.
-        threads: of one forward pass on a CPU; torch's own choice if None.
+        threads: of one forward pass on a CPU; all cores but one if None.
     """
 
     def __init__(
@@ -117,8 +118,9 @@ class Engine:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     def _load(self) -> dict[str, ServedPolicy]:
-        if self.threads is not None:
-            torch.set_num_threads(self.threads)  # holds for the calling thread, which is this engine's
+        torch.set_num_threads(
+            self.threads or _spare_cores()
+        )  # holds for the calling thread, which is this engine's
         self._settle_device()
         loaded = {}
         for name, directory in checkpoint.find(self.folder).items():
@@ -135,3 +137,8 @@ class Engine:
         except (RuntimeError, AssertionError) as error:  # torch built without CUDA asserts
             sentence = str(error).partition("\n")[0]
             raise ConfigError(f"device {self.device!r} cannot be used: {sentence}") from error
+
+
+def _spare_cores() -> int:
+    """All cores but one: torch's threads spin while they wait for each other, and the event loop needs a core."""
+    return max(1, len(os.sched_getaffinity(0)) - 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from contextlib import AsyncExitStack
 from types import TracebackType
@@ -97,6 +98,8 @@ class Lifecycle:
             self.failure = failure
             return
         self._tell_policies()
+        gc.collect()
+        gc.freeze()  # a full collection over torch's modules would stop the event loop for a fifth of a second
         self.opened = True
         logger.info("ready", extra={"policies": [served.name for served in self.engine.served]})
 

@@ -104,6 +104,11 @@ class ServiceProcess:
     def kill_redis(self) -> None:
         os.kill(int((self.data / "redis.pid").read_text()), signal.SIGKILL)
 
+    def stop_redis(self) -> None:
+        """End the private Redis that a killed service leaves to its successor."""
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            os.kill(int((self.data / "redis.pid").read_text()), signal.SIGTERM)
+
     def stop(self) -> None:
         if self.process is not None and self.process.poll() is None:
             self.process.terminate()
@@ -119,6 +124,7 @@ def service(policies: Path, tmp_path: Path) -> Iterator[ServiceProcess]:
         yield running
     finally:
         running.stop()
+        running.stop_redis()
 
 
 def over_http(url: str, policy: str, out: Path, *, episodes: int) -> Sequence[EpisodeResult]:
