@@ -1,1 +1,6 @@
 """Clients of the service: for robots, simulators and batch evaluation. No torch here."""
+
+from clients.episode import AsyncEpisode, Episode
+from clients.policy_client import AsyncPolicyClient, PolicyClient
+
+__all__ = ["AsyncEpisode", "AsyncPolicyClient", "Episode", "PolicyClient"]
