@@ -111,7 +111,7 @@ class Environment(Protocol):
         ...
 
 
-@dataclass
+@dataclass(eq=False)
 class _Episode:
     """An episode being played in one of the parallel environments."""
 
@@ -151,7 +151,6 @@ def play(
     """Play every plan, at most `parallel` at a time; results come in the order of the plans.
 
     Args:
-        make_environment: makes one of the parallel environments.
         max_timesteps: an episode still running after this many is truncated here.
         traces: keep observations, actions and rewards of every episode.
         on_step: told how many episodes were stepped, after each round.
@@ -171,9 +170,8 @@ def play(
                 for episode in ended:
                     results[episode.index] = _result(episode, keep_trace=traces)
                     on_episode(results[episode.index])
-                free = [episode.environment for episode in ended]
-                playing = [episode for episode in playing if not (episode.terminated or episode.truncated)]
-                playing += _begin(agent, waiting, free, observation_dtype)
+                playing = [episode for episode in playing if episode not in ended]
+                playing += _begin(agent, waiting, [episode.environment for episode in ended], observation_dtype)
     finally:
         for environment in environments:
             environment.close()
