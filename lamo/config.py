@@ -17,6 +17,7 @@ Embedding = Literal["mlp", "linear"]
 TimestepOrder = Literal["after_norm", "before_norm"]
 Activation = Literal["gelu_new", "gelu", "gelu_pytorch_tanh", "relu", "silu", "tanh"]
 ObservationDtype = Literal["float32", "uint8"]
+ActionDtype = Literal["float32", "int64"]
 
 
 @dataclass(frozen=True)
@@ -39,11 +40,15 @@ class ObservationSpace:
 
 @dataclass(frozen=True)
 class ActionSpace:
-    """What the environment takes; proposed actions are clipped to `low` and `high`, executed ones are not."""
+    """What the environment takes; proposed actions are clipped to `low` and `high`, executed ones are not.
+
+    `dtype` int64 is for discrete actions; no model proposes them yet.
+    """
 
     shape: tuple[int, ...]
     low: tuple[float, ...]
     high: tuple[float, ...]
+    dtype: ActionDtype = "float32"
     names: tuple[str, ...] | None = None
     units: tuple[str, ...] | None = None
 
@@ -141,8 +146,11 @@ class PolicyConfig:
                 f"observations of shape {list(self.observation.shape)} and dtype {self.observation.dtype} "
                 "cannot be embedded; this version takes float32 vectors"
             )
-        if len(self.action.shape) != 1:
-            raise ConfigError(f"actions of shape {list(self.action.shape)} are not vectors")
+        if self.action.dtype != "float32" or len(self.action.shape) != 1:
+            raise ConfigError(
+                f"actions of shape {list(self.action.shape)} and dtype {self.action.dtype} "
+                "cannot be proposed; this version proposes float32 vectors"
+            )
         for space_name, space in (("observation", self.observation), ("action", self.action)):
             for name in ("low", "high", "names", "units"):
                 values = getattr(space, name, None)

@@ -48,6 +48,7 @@ class Policy:
         self.dtype = dtype
         self.reproducible = reproducible
         self.model = model.to(device=device, dtype=DTYPES[dtype]).eval().requires_grad_(False)
+        self.parameters = sum(parameter.numel() for parameter in model.parameters())
         self.low = np.array(config.action.low, np.float32)
         self.high = np.array(config.action.high, np.float32)
         self._scaling = Scaling(config, normalization, device, DTYPES[dtype])

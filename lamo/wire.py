@@ -7,7 +7,7 @@ the policy's shape is checked by the service, which knows the policy.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -162,7 +162,7 @@ class ActionInfo(Answer):
     """What a policy answers."""
 
     shape: list[int]
-    dtype: Literal["float32"] = "float32"
+    dtype: str = "float32"
     low: Vector
     high: Vector
     names: list[str] | None = None

@@ -95,6 +95,7 @@ def policy_info(served: ServedPolicy) -> PolicyInfo:
         ),
         action=ActionInfo(
             shape=list(config.action.shape),
+            dtype=config.action.dtype,
             low=list(config.action.low),
             high=list(config.action.high),
             names=_listed(config.action.names),

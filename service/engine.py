@@ -21,6 +21,9 @@ from lamo.window import EpisodeWindow
 
 Answer = TypeVar("Answer")
 
+LARGE_PARAMETERS = 10_000_000
+"""Between the demo's network of under one million, and GPT-2 small's of 85 million."""
+
 
 @dataclass(frozen=True)
 class ServedPolicy:
@@ -44,7 +47,7 @@ class Engine:
         dtype: what the network computes in, "float32" or "bfloat16".
         reproducible: whether an action is the same bits whoever shares its batch.
         batch_limit: rows of the largest forward pass.
-        threads: of one forward pass on a CPU; all cores but one if None.
+        threads: of one forward pass on a CPU; `default_threads` if None.
     """
 
     def __init__(
@@ -112,19 +115,25 @@ class Engine:
         self, served: ServedPolicy, windows: Sequence[EpisodeWindow]
     ) -> NDArray[np.float32]:  # [len(windows), action_dim]
         """The action the policy proposes for each window; a row may be not finite."""
-        return await self._in_thread(lambda: served.policy.propose(windows))
+        return await self._in_thread(lambda: self._propose(served, windows))
 
     async def _in_thread(self, work: Callable[[], Answer]) -> Answer:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
+    def _propose(self, served: ServedPolicy, windows: Sequence[EpisodeWindow]) -> NDArray[np.float32]:
+        self._use_threads(served.policy)
+        return served.policy.propose(windows)
+
+    def _use_threads(self, policy: Policy) -> None:
+        """Set torch's threads, which holds for the calling thread: this engine's."""
+        torch.set_num_threads(self.threads or default_threads(policy.parameters, os.cpu_count() or 1))
+
     def _load(self) -> dict[str, ServedPolicy]:
-        torch.set_num_threads(
-            self.threads or _spare_cores()
-        )  # holds for the calling thread, which is this engine's
         self._settle_device()
         loaded = {}
         for name, directory in checkpoint.find(self.folder).items():
             policy = Policy.load(directory, device=self.device, dtype=self.dtype, reproducible=self.reproducible)
+            self._use_threads(policy)
             policy.warm_up(self.batch_limit)
             loaded[name] = ServedPolicy(name, policy)
         return loaded
@@ -139,6 +148,11 @@ class Engine:
             raise ConfigError(f"device {self.device!r} cannot be used: {sentence}") from error
 
 
-def _spare_cores() -> int:
-    """All cores but one: torch's threads spin while they wait for each other, and the event loop needs a core."""
-    return max(1, len(os.sched_getaffinity(0)) - 1)
+def default_threads(parameters: int, cores: int) -> int:
+    """Threads of a forward pass where nobody says otherwise.
+
+    torch's threads spin while they wait for each other, and the event loop needs a core: a small network is
+    faster with one thread less. A large one is nearly all of the work, and takes every core
+    (benchmarks/results/serve-2-cores.md).
+    """
+    return cores if parameters >= LARGE_PARAMETERS else max(1, cores - 1)

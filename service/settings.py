@@ -39,7 +39,9 @@ class Settings(BaseSettings):
         False, description="give the same bits whoever shares a batch, at some cost in speed"
     )
     threads: int | None = Field(
-        None, ge=1, description="CPU threads of a forward pass; all cores but one if not set"
+        None,
+        ge=1,
+        description="CPU threads of a forward pass; if not set, all cores, less one for small networks",
     )
     batch_limit: int = Field(64, ge=1, le=4096, description="most acts in one forward pass")
     queue_limit: int = Field(1024, ge=1, description="acts that may wait; more are answered 429")

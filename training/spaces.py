@@ -87,7 +87,11 @@ def policy_config(
             units=tuple(unit for _, unit in known.observations),
         ),
         action=ActionSpace(
-            action.shape, tuple(action.low.tolist()), tuple(action.high.tolist()), known.actions, units
+            action.shape,
+            low=tuple(action.low.tolist()),
+            high=tuple(action.high.tolist()),
+            names=known.actions,
+            units=units,
         ),
         trunk=trunk,
         context_length=task.context_length,

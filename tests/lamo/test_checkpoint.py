@@ -111,6 +111,7 @@ def test_truncated_weights_are_refused_with_their_size(directory: Path, share: f
         ({"max_timesteps": 41}, "max_timesteps 41 exceeds the timestep table of 40"),
         ({"trunk": {"n_layer": 2}}, "trunk.n_head is missing"),
         ({"observation": {"shape": [5], "dtype": "float16"}}, "dtype float16"),
+        ({"action": {"shape": [2], "low": [0, 0], "high": [3, 3], "dtype": "int64"}}, "dtype int64"),
         ({"target_returns": []}, "target_returns"),
         ({"trunk": None}, "field trunk is None, not an object"),
         ({"action": [2]}, "field action is [2], not an object"),

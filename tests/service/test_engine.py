@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lamo.errors import ConfigError
-from service.engine import Engine
+from service.engine import Engine, default_threads
 from service.settings import Settings
 
 pytestmark = pytest.mark.anyio
@@ -41,4 +41,14 @@ async def test_a_device_that_is_not_there_is_refused_by_name(checkpoint_director
     engine = Engine(checkpoint_directory.parent, device="cuda:99")
     with pytest.raises(ConfigError, match="device 'cuda:99' cannot be used"):
         await engine.open()
+    await engine.close()
+
+
+async def test_a_small_network_leaves_the_event_loop_a_core_and_a_large_one_takes_them_all(checkpoint_directory):
+    assert [default_threads(900_000, cores) for cores in (1, 2, 16)] == [1, 1, 15]
+    assert [default_threads(85_000_000, cores) for cores in (1, 2, 16)] == [1, 2, 16]
+    engine = Engine(checkpoint_directory.parent, device="cpu", batch_limit=2, threads=3)
+    await engine.open()
+    assert await engine._in_thread(torch.get_num_threads) == 3
+    assert torch.get_num_threads() == 1, "only the engine's own thread is set"
     await engine.close()
