@@ -14,7 +14,6 @@ from training import hdf5, npz
 from training.trajectories import Trajectories
 
 Arrays = dict[str, np.ndarray]
-REAL_FILES = Path(__file__).parents[3] / "shared" / "data"
 
 
 def flat_arrays(steps: int = 6, terminals: tuple[int, ...] = (1,), timeouts: tuple[int, ...] = (5,)) -> Arrays:
@@ -199,13 +198,6 @@ def test_a_failed_write_leaves_what_was_there_and_no_scrap(tmp_path: Path) -> No
     assert sorted(path.name for path in tmp_path.iterdir()) == ["recording.hdf5", "taken.hdf5"]
 
 
-def real_file(name: str) -> Path:
-    path = REAL_FILES / name
-    if not path.is_file():
-        pytest.skip(f"no shared data beside this checkout: {name}")
-    return path
-
-
 @pytest.mark.parametrize(
     ("name", "episodes", "terminated", "score"),
     [
@@ -216,9 +208,9 @@ def real_file(name: str) -> Path:
     ],
 )
 def test_real_files_split_into_their_documented_episodes(
-    name: str, episodes: int, terminated: int, score: float
+    shared_data: Path, name: str, episodes: int, terminated: int, score: float
 ) -> None:
-    trajectories = hdf5.read(real_file(f"mujoco/{name}.hdf5"))
+    trajectories = hdf5.read(shared_data / "mujoco" / f"{name}.hdf5")
     assert len(trajectories) == episodes
     assert sum(trajectory.terminated for trajectory in trajectories) == terminated
     mean_return = float(trajectories.episode_returns.mean())
@@ -227,8 +219,8 @@ def test_real_files_split_into_their_documented_episodes(
     assert trajectories.lengths.max() <= 1000
 
 
-def test_a_recorded_archive_splits_into_its_demonstrations() -> None:
-    path = real_file("recorded/hand_dapg_door/door_human_25.npz")
+def test_a_recorded_archive_splits_into_its_demonstrations(shared_data: Path) -> None:
+    path = shared_data / "recorded" / "hand_dapg_door" / "door_human_25.npz"
     with np.load(path, allow_pickle=False) as archive:
         lengths = archive["lengths"].tolist()
     assert npz.read(path).lengths.tolist() == lengths
