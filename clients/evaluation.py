@@ -13,6 +13,7 @@ from clients.simulator import simulator
 from lamo.errors import ConfigError, SimulatorError
 from lamo.evaluation import Score, ScoreSummary, plans, scores_of, summarize, table, write_scores, write_traces
 from lamo.rollout import EpisodePlan, EpisodeResult, play
+from lamo.scores import ReferenceReturns
 from lamo.wire import EpisodeState, PolicyInfo
 
 FIRST_CONTACT_SECONDS = 5.0
@@ -92,6 +93,7 @@ class Evaluation:
                     policy=self.policy.name,
                     revision=state.revision,
                     hop=state.hop,
+                    reference=self._reference,
                 )
         return rows
 
@@ -99,7 +101,7 @@ class Evaluation:
         """Write scores, picture and settings, and traces if they were kept, of the episodes played so far."""
         scores, out = self.scores(), self.config.out
         write_scores(out / SCORES, scores)
-        draw_returns(out / FIGURE, scores)
+        draw_returns(out / FIGURE, scores, self._reference)
         if self.config.traces:
             write_traces(out / TRACES, [self.results[plan] for plan in self.planned if plan in self.results])
         settings = {**self.config.to_json(), "environment": self._environment_id()}
@@ -113,6 +115,11 @@ class Evaluation:
         best = max(summaries, key=lambda summary: summary.mean_return)
         lines = [table(summaries), f"best target   {best.target_return:g}: {_words([best])}"]
         return "\n".join([*lines, f"mean of {len(summaries)} targets: {_words(summaries)}"])
+
+    @property
+    def _reference(self) -> ReferenceReturns | None:
+        known = self.policy.reference_returns
+        return None if known is None else ReferenceReturns(known.random, known.expert)
 
     def _environment_id(self) -> str:
         environment_id = self.config.environment or self.policy.environment

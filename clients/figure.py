@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
 from lamo.evaluation import Score
-from lamo.scores import REFERENCE_RETURNS, ReferenceReturns
+from lamo.scores import ReferenceReturns
 
 EPISODE, SUMMARY, TARGET, QUIET = "#7fa8d1", "#17324d", "#c8553d", "#8a8a8a"
 
@@ -20,7 +20,7 @@ SPREAD = 0.16
 """Half the width over which a column's episodes are spread, so that equal returns stay visible."""
 
 
-def draw_returns(path: Path, scores: Sequence[Score]) -> None:
+def draw_returns(path: Path, scores: Sequence[Score], reference: ReferenceReturns | None) -> None:
     """Write the picture: every episode a dot, mean and standard deviation beside them, the target a line.
 
     Where the task has reference returns, the right axis reads normalized scores.
@@ -32,7 +32,7 @@ def draw_returns(path: Path, scores: Sequence[Score]) -> None:
     for column, target in enumerate(targets):
         returns = [score.episode_return for score in scores if score.target_return == target]
         _draw_column(axes, column, target, np.array(returns))
-    _label(axes, targets, scores)
+    _label(axes, targets, scores, reference)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150)
 
@@ -64,7 +64,9 @@ def _draw_column(axes: Axes, column: int, target: float, returns: NDArray[np.flo
     )
 
 
-def _label(axes: Axes, targets: Sequence[float], scores: Sequence[Score]) -> None:
+def _label(
+    axes: Axes, targets: Sequence[float], scores: Sequence[Score], reference: ReferenceReturns | None
+) -> None:
     first = scores[0]
     axes.set_title(f"{first.policy} on {first.task}", loc="left", fontweight="bold")
     axes.set_title(f"revision {first.revision}, hop {first.hop}", loc="right", fontsize=8, color=QUIET)
@@ -75,8 +77,8 @@ def _label(axes: Axes, targets: Sequence[float], scores: Sequence[Score]) -> Non
     axes.grid(axis="y", color="#e4e4e4", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-    if first.task in REFERENCE_RETURNS:
-        _add_normalized_axis(axes, REFERENCE_RETURNS[first.task])
+    if reference is not None:
+        _add_normalized_axis(axes, reference)
     axes.figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=8)
 
 

@@ -28,7 +28,7 @@ from torch import Tensor
 
 from lamo.config import PolicyConfig
 from lamo.errors import CheckpointError, ConfigError
-from lamo.model import LamoModel
+from lamo.network import build
 from lamo.normalization import Normalization
 
 CONFIG, WEIGHTS, STATISTICS = "config.json", "model.safetensors", "normalization.json"
@@ -185,7 +185,7 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
 
 def _check_tensors(tensors: Mapping[str, Tensor], config: PolicyConfig, path: Path) -> None:
     with torch.device("meta"):
-        expected = LamoModel(config).state_dict()
+        expected = build(config).state_dict()
     if missing := sorted(expected.keys() - tensors.keys()):
         raise CheckpointError(f"{path} lacks {len(missing)} tensors of its config, the first is {missing[0]}")
     if unknown := sorted(tensors.keys() - expected.keys()):

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from lamo.errors import ConfigError
+from lamo.scores import ReferenceReturns
 
 FORMAT_VERSION = 1
 """Version of `config.json`. Readers refuse a version they do not know."""
@@ -86,13 +87,25 @@ class TrunkConfig:
 
 
 @dataclass(frozen=True)
+class MlpConfig:
+    """The shape of a network without memory: a ReLU after each of its hidden layers, which are this wide."""
+
+    hidden: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if not self.hidden or any(type(width) is not int or width < 1 for width in self.hidden):
+            raise ConfigError(f"mlp.hidden is {self.hidden}, not a list of whole numbers of at least 1")
+
+
+@dataclass(frozen=True)
 class PolicyConfig:
     """A policy's sizes, spaces and constants.
 
     Attributes:
-        task: the name the reference returns and the environment are looked up by.
+        task: the name of what the policy was trained for.
         observation, action: the spaces, with bounds, names and units where known.
-        trunk: the transformer's shape.
+        trunk: the transformer's shape; None for a network without one.
+        mlp: the shape of a behavior cloning network, which has no trunk; None for all others.
         context_length: K, the most timesteps the policy sees; 3 K tokens.
         hop: how far the window's start moves at a time; 1 is the paper's sliding window (`lamo.window`).
         embedding: map from numbers to tokens, "mlp" or "linear"; the action head is of the same kind.
@@ -104,27 +117,32 @@ class PolicyConfig:
         max_timesteps: the longest episode the policy takes; at most `timestep_table_size`.
         environment: the Gymnasium id the policy was trained for, `module:id` where it has to be imported.
         step_seconds: how long one timestep lasts in the world, where known.
+        reference_returns: the raw returns that normalized scores 0 and 100 stand for, where known.
     """
 
     task: str
     observation: ObservationSpace
     action: ActionSpace
-    trunk: TrunkConfig
     context_length: int
     return_scale: float
     target_returns: tuple[float, ...]
     timestep_table_size: int
     max_timesteps: int
+    trunk: TrunkConfig | None = None
+    mlp: MlpConfig | None = None
     hop: int = 1
     embedding: Embedding = "mlp"
     timestep_order: TimestepOrder = "after_norm"
     environment: str | None = None
     step_seconds: float | None = None
+    reference_returns: ReferenceReturns | None = None
     format_version: int = field(default=FORMAT_VERSION)
 
     def __post_init__(self) -> None:
         _at_least_one(self, "context_length", "timestep_table_size", "max_timesteps")
         self._check_spaces()
+        if (self.trunk is None) == (self.mlp is None):
+            raise ConfigError(f"trunk is {self.trunk} and mlp is {self.mlp}, exactly one of them must be given")
         if not 1 <= self.hop <= self.context_length:
             raise ConfigError(f"hop {self.hop} is outside 1..{self.context_length}, the context length")
         _at_least_one(self, "hop")
@@ -178,13 +196,20 @@ class PolicyConfig:
             raise ConfigError(f"format_version is {version!r}, this version reads {FORMAT_VERSION}")
         values = dict(document)
         for name, kind in _SECTIONS.items():
-            if name in values:
+            if name in values and not (values[name] is None and name in _OPTIONAL):
                 values[name] = _section(name, kind, values[name])
         config: PolicyConfig = _build(cls, values)
         return config
 
 
-_SECTIONS = {"observation": ObservationSpace, "action": ActionSpace, "trunk": TrunkConfig}
+_SECTIONS = {
+    "observation": ObservationSpace,
+    "action": ActionSpace,
+    "trunk": TrunkConfig,
+    "mlp": MlpConfig,
+    "reference_returns": ReferenceReturns,
+}
+_OPTIONAL = ("trunk", "mlp", "reference_returns")
 
 
 def _section(name: str, kind: type[Any], value: object) -> Any:

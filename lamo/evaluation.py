@@ -4,40 +4,77 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import astuple, dataclass, fields
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, astuple, dataclass, fields
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from lamo.errors import ConfigError
 from lamo.rollout import EpisodePlan, EpisodeResult, Trace
-from lamo.scores import REFERENCE_RETURNS, normalized_score
+from lamo.scores import ReferenceReturns
+
+_Number = TypeVar("_Number", int, float)
 
 EVALUATION_STREAM = 1
 """Keeps the episodes of an evaluation apart from those that data of the same seed was recorded in."""
 
 
 @dataclass(frozen=True)
-class Score:
-    """One episode's row of `scores.csv`.
+class Origin:
+    """How the policy that is scored came to be, as far as whoever scores it knows.
 
     Attributes:
-        policy, revision: who played; the revision is empty for a policy that is no checkpoint yet.
-        seed: what the environment was reset with.
+        dataset, dataset_hash: name and SHA-256 of the data it was trained on.
+        sample_ratio: share of the trajectories it was trained on.
+        algorithm: the arm of a comparison: "lamo", "dt", ...
+        preset: "paper" or "fixed".
+        seed: of the training run.
+        update: how many updates it was trained for.
+        code_version: of the code that trained it.
+    """
+
+    dataset: str = ""
+    dataset_hash: str = ""
+    sample_ratio: float | None = None
+    algorithm: str = ""
+    preset: str = ""
+    seed: int | None = None
+    update: int | None = None
+    code_version: str = ""
+
+
+@dataclass(frozen=True)
+class Score:
+    """One episode's row of `scores.csv`, the same columns wherever it was played.
+
+    Attributes:
+        dataset ... update, code_version: as in `Origin`.
+        episode_seed: what the environment was reset with.
         episode_return: raw.
         normalized_score: None for a task without reference returns.
+        policy, revision: who played; the revision is empty for a policy that is no checkpoint yet.
     """
 
     task: str
-    policy: str
-    revision: str
-    hop: int
+    dataset: str
+    dataset_hash: str
+    sample_ratio: float | None
+    algorithm: str
+    preset: str
+    seed: int | None
+    update: int | None
     target_return: float
-    seed: int
+    hop: int
+    episode_seed: int
     episode_return: float
     episode_length: int
     normalized_score: float | None
+    code_version: str
+    policy: str
+    revision: str
 
 
 @dataclass(frozen=True)
@@ -80,20 +117,35 @@ def plans(target_returns: Iterable[float], episodes: int, seed: int) -> list[Epi
     return [EpisodePlan(target_return, word) for target_return in targets for word in seeds]
 
 
-def scores_of(results: Iterable[EpisodeResult], *, task: str, policy: str, revision: str, hop: int) -> list[Score]:
-    """The rows of played episodes, in their order."""
-    known = task in REFERENCE_RETURNS
+def scores_of(
+    results: Iterable[EpisodeResult],
+    *,
+    task: str,
+    policy: str,
+    revision: str,
+    hop: int,
+    reference: ReferenceReturns | None,
+    origin: Origin | None = None,
+) -> list[Score]:
+    """The rows of played episodes, in their order.
+
+    Args:
+        reference: what scores 0 and 100 stand for; None where the task has no such returns.
+        origin: None where it is not known.
+    """
+    known = asdict(Origin() if origin is None else origin)
     return [
         Score(
             task=task,
-            policy=policy,
-            revision=revision,
-            hop=hop,
             target_return=result.plan.target_return,
-            seed=result.plan.seed,
+            hop=hop,
+            episode_seed=result.plan.seed,
             episode_return=result.episode_return,
             episode_length=result.episode_length,
-            normalized_score=normalized_score(task, result.episode_return) if known else None,
+            normalized_score=None if reference is None else reference.normalized_score(result.episode_return),
+            policy=policy,
+            revision=revision,
+            **known,
         )
         for result in results
     ]
@@ -107,13 +159,26 @@ def summarize(scores: Iterable[Score]) -> list[ScoreSummary]:
     return [_summary(group) for group in groups.values()]
 
 
-def write_scores(path: Path, scores: Iterable[Score]) -> None:
-    """Write `scores.csv`: a header, then one row per episode; floats survive the round trip exactly."""
+SCORE_COLUMNS = tuple(field.name for field in fields(Score))
+
+
+def write_scores(path: Path, scores: Iterable[Score], *, append: bool = False) -> None:
+    """Write `scores.csv`: a header, then one row per episode; floats survive the round trip exactly.
+
+    Args:
+        append: keep the rows that are there.
+
+    Raises:
+        ConfigError: what is there has other columns.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8") as file:
+    kept = read_scores(path) if append and path.exists() else []
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
+    with unfinished.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file, lineterminator="\n")
-        rows.writerow([field.name for field in fields(Score)])
-        rows.writerows(astuple(score) for score in scores)
+        rows.writerow(SCORE_COLUMNS)
+        rows.writerows(astuple(score) for score in (*kept, *scores))
+    unfinished.replace(path)
 
 
 def read_scores(path: Path) -> list[Score]:
@@ -124,7 +189,7 @@ def read_scores(path: Path) -> list[Score]:
     """
     if not path.is_file():
         raise ConfigError(f"there are no scores at {path}")
-    columns = [field.name for field in fields(Score)]
+    columns = list(SCORE_COLUMNS)
     with path.open(newline="", encoding="utf-8") as file:
         rows = csv.DictReader(file)
         if rows.fieldnames is None or list(rows.fieldnames) != columns:
@@ -179,15 +244,27 @@ def score_of(row: Mapping[str, str]) -> Score:
     """The score that a row of text, by column, stands for; other columns are left alone."""
     return Score(
         task=row["task"],
-        policy=row["policy"],
-        revision=row["revision"],
-        hop=int(row["hop"]),
+        dataset=row["dataset"],
+        dataset_hash=row["dataset_hash"],
+        sample_ratio=_or_none(float, row["sample_ratio"]),
+        algorithm=row["algorithm"],
+        preset=row["preset"],
+        seed=_or_none(int, row["seed"]),
+        update=_or_none(int, row["update"]),
         target_return=float(row["target_return"]),
-        seed=int(row["seed"]),
+        hop=int(row["hop"]),
+        episode_seed=int(row["episode_seed"]),
         episode_return=float(row["episode_return"]),
         episode_length=int(row["episode_length"]),
-        normalized_score=float(row["normalized_score"]) if row["normalized_score"] else None,
+        normalized_score=_or_none(float, row["normalized_score"]),
+        code_version=row["code_version"],
+        policy=row["policy"],
+        revision=row["revision"],
     )
+
+
+def _or_none(kind: Callable[[str], _Number], text: str) -> _Number | None:
+    return kind(text) if text else None
 
 
 def _summary(scores: Sequence[Score]) -> ScoreSummary:

@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from lamo.batch import Batch, interleave, state_tokens
 from lamo.config import PolicyConfig
+from lamo.errors import ConfigError
 from lamo.trunk import Trunk
 
 
@@ -59,6 +60,8 @@ class LamoModel(nn.Module):
 
     def __init__(self, config: PolicyConfig, trunk: Trunk | None = None) -> None:
         super().__init__()
+        if config.trunk is None:
+            raise ConfigError(f"policy {config.task!r} has no trunk")
         n_embd = config.trunk.n_embd
         mlp = config.embedding == "mlp"
         embedding = MlpEmbedding if mlp else nn.Linear

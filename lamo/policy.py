@@ -13,7 +13,7 @@ from lamo.batch import Scaling
 from lamo.checkpoint import Checkpoint
 from lamo.config import PolicyConfig
 from lamo.errors import ConfigError
-from lamo.model import LamoModel
+from lamo.network import Network, build
 from lamo.normalization import Normalization
 from lamo.window import Actions, EpisodeWindow
 
@@ -33,7 +33,7 @@ class Policy:
         self,
         config: PolicyConfig,
         normalization: Normalization,
-        model: LamoModel,
+        model: Network,
         *,
         revision: str = "",
         device: str = "cpu",
@@ -65,7 +65,7 @@ class Policy:
         """
         checkpoint = Checkpoint.read(directory)
         with torch.device("meta"):
-            model = LamoModel(checkpoint.config)
+            model = build(checkpoint.config)
         model.load_state_dict(checkpoint.tensors, assign=True)
         return cls(
             checkpoint.config,

@@ -169,6 +169,13 @@ class ActionInfo(Answer):
     units: list[str] | None = None
 
 
+class ReferenceReturnsInfo(Answer):
+    """The raw returns that normalized scores 0 and 100 stand for."""
+
+    random: float
+    expert: float
+
+
 class PolicyInfo(Answer):
     """A served policy."""
 
@@ -185,6 +192,7 @@ class PolicyInfo(Answer):
     max_timesteps: int
     environment: str | None = None
     step_seconds: float | None = None
+    reference_returns: ReferenceReturnsInfo | None = None
 
 
 class PolicyList(Answer):

@@ -7,6 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 import numpy as np
 
 from lamo.errors import StepConflict
+from lamo.scores import ReferenceReturns
 from lamo.window import Timestep
 from lamo.wire import (
     API_VERSION,
@@ -16,6 +17,7 @@ from lamo.wire import (
     ObservationInfo,
     PolicyInfo,
     PolicyList,
+    ReferenceReturnsInfo,
     Timing,
 )
 from service.engine import ServedPolicy
@@ -109,6 +111,7 @@ def policy_info(served: ServedPolicy) -> PolicyInfo:
         max_timesteps=config.max_timesteps,
         environment=config.environment,
         step_seconds=config.step_seconds,
+        reference_returns=_reference_returns(config.reference_returns),
     )
 
 
@@ -128,3 +131,7 @@ def server_version() -> str:
 
 def _listed(values: tuple[str, ...] | None) -> list[str] | None:
     return None if values is None else list(values)
+
+
+def _reference_returns(known: ReferenceReturns | None) -> ReferenceReturnsInfo | None:
+    return None if known is None else ReferenceReturnsInfo(random=known.random, expert=known.expert)

@@ -12,7 +12,7 @@ from lamo.errors import SimulatorError
 from lamo.rollout import Ending, EpisodePlan, Turn, play
 from lamo.window import Actions
 from training.environments import make_environment
-from training.tasks import Task
+from training.task import Task
 
 
 class RandomAgent:
@@ -39,12 +39,15 @@ class RandomAgent:
 
 def random_returns(task: Task, seeds: Sequence[int]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Returns and lengths [episodes] of the random policy on the episodes of these environment seeds."""
-    space = make_environment(task.environment).action_space
+    environment = task.environment
+    if environment is None:
+        raise SimulatorError(f"task {task.name!r} has no environment to play in")
+    space = make_environment(environment).action_space
     if not isinstance(space, gymnasium.spaces.Box):
-        raise SimulatorError(f"environment {task.environment!r} takes {space}, not vectors within bounds")
+        raise SimulatorError(f"environment {environment!r} takes {space}, not vectors within bounds")
     results = play(
         RandomAgent(space.low, space.high),
-        lambda: make_environment(task.environment),
+        lambda: make_environment(environment),
         [EpisodePlan(target_return=0.0, seed=seed) for seed in seeds],
         parallel=1,
         max_timesteps=task.max_episode_length,

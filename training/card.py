@@ -8,12 +8,13 @@ from typing import Any
 
 from lamo.config import PolicyConfig
 from lamo.evaluation import ScoreSummary
+from training.algorithms import NO_LM
 
 
 def card(config: PolicyConfig, record: Mapping[str, Any], summaries: Sequence[ScoreSummary]) -> str:
     """The card's Markdown, from the policy's config and its `training.json`."""
     sections = [
-        f"# A LaMo policy for {config.task}",
+        f"# A policy for {config.task}",
         _what(config, record),
         "## Scores",
         _scores(summaries),
@@ -26,20 +27,42 @@ def card(config: PolicyConfig, record: Mapping[str, Any], summaries: Sequence[Sc
 
 
 def _what(config: PolicyConfig, record: Mapping[str, Any]) -> str:
-    trunk, chosen = config.trunk, record["config"]
-    origin = (
-        f"random weights in the shape of the language model `{chosen['lm']}`"
-        if chosen["random_init"]
-        else f"the language model `{chosen['lm']}`"
-    )
-    trainable = sum(record["parameters"]["trainable"].values())
-    return (
-        f"A Decision Transformer whose trunk is GPT-2's ({trunk.n_layer} layers, {trunk.n_embd} wide), initialised "
-        f"from {origin} and adapted with LoRA, which is merged into the weights here.\n"
-        f"{trainable:,} of {record['parameters']['total']:,} parameters were trained.\n"
+    chosen = record["config"]
+    sentences = [_network(config, chosen), _trained(record)]
+    sentences.append(
         f"It takes {config.observation.size} numbers, answers {config.action.size}, sees the last "
         f"{config.context_length} timesteps, and is meant to be asked for returns of "
         f"{', '.join(f'{target:g}' for target in config.target_returns)}."
+    )
+    return "\n".join(sentences)
+
+
+def _trained(record: Mapping[str, Any]) -> str:
+    trainable = sum(record["parameters"]["trainable"].values())
+    return f"{trainable:,} of {record['parameters']['total']:,} parameters were trained."
+
+
+_ADAPTATIONS = {
+    "lora": "adapted with LoRA, which is merged into the weights here",
+    "full": "all of whose weights were trained",
+    "frozen": "whose weights stayed as they were",
+}
+
+
+def _network(config: PolicyConfig, chosen: Mapping[str, Any]) -> str:
+    trunk = config.trunk
+    if trunk is None:
+        return "Behavior cloning: a network without memory, from the observation to the action."
+    origin = (
+        "random weights"
+        if chosen["lm"] == NO_LM
+        else f"random weights in the shape of the language model `{chosen['lm']}`"
+        if chosen["random_init"]
+        else f"the language model `{chosen['lm']}`"
+    )
+    return (
+        f"A Decision Transformer whose trunk is GPT-2's ({trunk.n_layer} layers, {trunk.n_embd} wide), initialised "
+        f"from {origin}, {_ADAPTATIONS[chosen['adaptation']]}."
     )
 
 

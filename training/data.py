@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from lamo.errors import ConfigError, DatasetError
-from lamo.scores import normalized_score
 from training import hdf5, npz
 from training.recording import BEHAVIOR_POLICY, episode_seeds, record_episodes
-from training.tasks import TASKS, get_task
+from training.task import read_task, task_names
 from training.trajectories import Trajectories
 from training.version import code_version
 
@@ -44,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     inspecting = commands.add_parser("inspect", help="print what a data file holds")
     inspecting.add_argument("source", type=Path, metavar="FILE", help=".hdf5 or .npz in D4RL's flat layout")
-    inspecting.add_argument("--task", help=f"give normalized scores of this task: {', '.join(TASKS)}")
+    inspecting.add_argument("--task", help=f"give normalized scores of this task: {', '.join(task_names())}")
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -57,17 +56,23 @@ def run(arguments: argparse.Namespace) -> None:
         sys.stdout.write(inspection(read(arguments.source), arguments.task))
 
 
-def read(path: Path) -> Trajectories:
+def read(name: str | Path) -> Trajectories:
     """The data set in an HDF5 file or NumPy archive, told apart by the name's end.
 
     Raises:
         DatasetError: neither of the two, or what `hdf5.read` and `npz.read` refuse.
     """
+    path = Path(name)
     if path.suffix == ".npz":
         return npz.read(path)
     if path.suffix in HDF5_SUFFIXES:
         return hdf5.read(path)
     raise DatasetError(f"{path} ends in {path.suffix!r}; data files end in .hdf5, .h5 or .npz")
+
+
+def read_indices(path: Path) -> NDArray[np.int64]:
+    """The trajectory indices that a JSON file lists."""
+    return np.array(json.loads(path.read_text(encoding="utf-8"))["episodes"], np.int64)
 
 
 def make(task: str, episodes: int, seed: int, out: Path) -> None:
@@ -77,14 +82,14 @@ def make(task: str, episodes: int, seed: int, out: Path) -> None:
         ConfigError: no behavior policy is scripted for the task, or the numbers make no sense.
         DatasetError: the file cannot be written.
     """
-    if get_task(task).name != "reacher2d":
+    if read_task(task).task.name != "reacher2d":
         raise ConfigError(f"no behavior policy is scripted for task {task!r}; data is made for reacher2d only")
     _refuse_other_suffix(out)
     seeds = episode_seeds(seed, episodes)
     trajectories = record_episodes(tqdm(seeds, desc="recording", unit="episode"))
     attributes: dict[str, str | int] = {
         "task": task,
-        "environment": get_task(task).environment,
+        "environment": str(read_task(task).task.environment),
         "seed": seed,
         "behavior_policy": BEHAVIOR_POLICY,
         "code_version": code_version(),
@@ -132,7 +137,9 @@ def inspection(trajectories: Trajectories, task: str | None) -> str:
     }
     rows |= {f"[{name}]": value for name, value in trajectories.attributes.items()}
     if task is not None:
-        rows["mean normalized score"] = f"{normalized_score(task, float(returns.mean())):.2f} ({task})"
+        reference = read_task(task).task.reference_returns
+        score = "-" if reference is None else f"{reference.normalized_score(float(returns.mean())):.2f}"
+        rows["mean normalized score"] = f"{score} ({task})"
     width = max(len(name) for name in rows)
     return "".join(f"{name:<{width}}  {value}\n" for name, value in rows.items())
 

@@ -17,6 +17,7 @@ from lamo.policy import Policy
 from lamo.rollout import EpisodePlan, EpisodeResult, play
 from training.device import usable_device
 from training.environments import make_environment
+from training.origin import read_origin
 
 
 def evaluate(
@@ -88,6 +89,7 @@ def run(arguments: argparse.Namespace) -> None:
     episodes = plans(targets, arguments.episodes, arguments.seed)
     hops = arguments.hops or [policy.config.hop]
     name = arguments.checkpoint.resolve().name
+    origin = read_origin(arguments.checkpoint)
     scores, played = [], []
     with tqdm(total=len(episodes) * len(hops), desc="evaluating", unit="episode") as bar:
         for hop in hops:
@@ -99,10 +101,18 @@ def run(arguments: argparse.Namespace) -> None:
                 traces=arguments.traces,
                 on_episode=lambda result: count(bar),
             )
-            scores += scores_of(results, task=policy.config.task, policy=name, revision=policy.revision, hop=hop)
+            scores += scores_of(
+                results,
+                task=policy.config.task,
+                policy=name,
+                revision=policy.revision,
+                hop=hop,
+                reference=policy.config.reference_returns,
+                origin=origin,
+            )
             played += results
     if arguments.out is not None:
-        write_scores(arguments.out / "scores.csv", scores)
+        write_scores(arguments.out / "scores.csv", scores, append=True)
     if arguments.traces:
         write_traces(arguments.out / "traces.npz", played)
     sys.stdout.write(table(summarize(scores)))

@@ -6,28 +6,28 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from lamo.batch import Batch, Scaling
 from lamo.config import PolicyConfig
-from lamo.errors import LanguageModelError
+from lamo.errors import ConfigError, LanguageModelError
+from lamo.evaluation import Origin
 from lamo.model import LamoModel
+from lamo.network import Network, build
 from lamo.normalization import Normalization
 from lamo.trunk import PretrainedTrunk
-from training import data
+from training.adaptation import adapt
+from training.algorithms import NO_LM
 from training.config import TrainConfig
 from training.corpus import CorpusIdentity, LanguageBatches, load_corpus
 from training.device import usable_device
-from training.environments import make_environment
 from training.language_model import fingerprint, load_trunk, location
 from training.learner import Learner, WordEmbeddings
-from training.lora import add_lora
+from training.offline_data import OfflineData
 from training.sampling import Subtrajectories, SubtrajectorySampler
-from training.spaces import check_data, policy_config
-from training.tasks import get_task
+from training.spaces import policy_config
 from training.tokenizer import load_tokenizer
-from training.trajectories import Trajectories
+from training.version import code_version
 
 SUBTRAJECTORY_STREAM, LANGUAGE_STREAM = 1, 2
 """Every consumer of chance draws from a generator of its own, so that none disturbs another."""
@@ -49,16 +49,15 @@ class Experiment:
     """A run, ready for its first update.
 
     Attributes:
-        trajectories: those that are trained on; `indices` says which of the data set's they are.
-        trunk_sha256: identity of the frozen weights.
+        data: the trajectories that are trained on, and those held out.
+        trunk_sha256: identity of the weights the trunk began with; empty where there is no trunk.
         text: None where the language loss has no weight.
     """
 
     config: TrainConfig
     policy_config: PolicyConfig
     normalization: Normalization
-    trajectories: Trajectories
-    indices: NDArray[np.int64]
+    data: OfflineData
     trunk_sha256: str
     learner: Learner
     sampler: SubtrajectorySampler
@@ -66,9 +65,23 @@ class Experiment:
     text: Text | None
 
     @property
-    def model(self) -> LamoModel:
-        """The network, with LoRA."""
+    def model(self) -> Network:
+        """The network as it trains."""
         return self.learner.model
+
+    @property
+    def origin(self) -> Origin:
+        """What scores of this run's policies say about where they come from."""
+        config, trajectories = self.config, self.data.trained
+        return Origin(
+            dataset=trajectories.name,
+            dataset_hash=trajectories.sha256,
+            sample_ratio=config.sample_ratio,
+            algorithm=config.arm,
+            preset=config.preset,
+            seed=config.seed,
+            code_version=code_version(),
+        )
 
     @classmethod
     def prepare(cls, config: TrainConfig) -> Experiment:
@@ -78,27 +91,25 @@ class Experiment:
             InputError: the data, the language model, the text or the device cannot be used.
         """
         device = usable_device(config.device)
-        complete = data.read(config.dataset)
-        indices = complete.draw_indices(config.sample_ratio, config.seed)
-        trajectories = complete.subset(indices)
-        pretrained = load_trunk(config.lm, random_init=config.random_init, dropout=config.dropout, seed=config.seed)
-        policy = _policy_config(config, pretrained)
-        check_data(trajectories, policy)
-        normalization = Normalization.of(np.concatenate([item.observations for item in trajectories]))
-        trunk_sha256 = fingerprint(pretrained)
-        text = _text(config, pretrained)
-        model = _model(config, policy, pretrained).to(device)
-        words = None if text is None else _words(config, pretrained, device)
+        data = OfflineData.read(config)
+        pretrained = None if config.algorithm == "bc" else load_trunk(
+            config.lm, random_init=config.random_init, dropout=config.dropout, seed=config.seed
+        )  # fmt: skip
+        policy = policy_config(config, data.trained, None if pretrained is None else pretrained.trunk.config)
+        normalization = Normalization.of(np.concatenate([item.observations for item in data.trained]))
+        text = None if pretrained is None else _text(config, pretrained)
+        words = None if text is None or pretrained is None else _words(config, pretrained, device)
+        trunk_sha256 = "" if pretrained is None else fingerprint(pretrained)
+        network = _network(config, policy, pretrained).to(device)
         return cls(
             config=config,
             policy_config=policy,
             normalization=normalization,
-            trajectories=trajectories,
-            indices=indices,
+            data=data,
             trunk_sha256=trunk_sha256,
-            learner=Learner(model, config, words),
+            learner=Learner(network, config, words),
             sampler=SubtrajectorySampler(
-                trajectories, policy.context_length, generator(config.seed, SUBTRAJECTORY_STREAM)
+                data.trained, policy.context_length, generator(config.seed, SUBTRAJECTORY_STREAM)
             ),
             scaling=Scaling(policy, normalization, device),
             text=text,
@@ -130,28 +141,25 @@ def generator(seed: int, stream: int) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(stream,)))
 
 
-def _policy_config(config: TrainConfig, pretrained: PretrainedTrunk) -> PolicyConfig:
-    task = get_task(config.task)
-    environment = make_environment(task.environment)
-    try:
-        return policy_config(
-            task, environment, pretrained.trunk.config, target_returns=config.targets, hop=config.hops[0]
-        )
-    finally:
-        environment.close()
-
-
-def _model(config: TrainConfig, policy: PolicyConfig, pretrained: PretrainedTrunk) -> LamoModel:
+def _network(config: TrainConfig, policy: PolicyConfig, pretrained: PretrainedTrunk | None) -> Network:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        model = LamoModel(policy, pretrained.trunk)
-        add_lora(model.trunk, rank=config.lora_rank, alpha=config.lora_alpha, dropout=config.lora_dropout)
-    return model
+        network = build(policy) if pretrained is None else LamoModel(policy, pretrained.trunk)
+        adapt(
+            network,
+            config.adaptation,
+            rank=config.lora_rank,
+            alpha=config.lora_alpha,
+            dropout=config.lora_dropout,
+        )
+    return network
 
 
 def _text(config: TrainConfig, pretrained: PretrainedTrunk) -> Text | None:
     if config.language_loss_weight == 0:
         return None
+    if config.lm == NO_LM:
+        raise ConfigError(f"language_loss_weight is {config.language_loss_weight}, but lm {NO_LM!r} has no words")
     corpus = load_corpus(config.text, load_tokenizer(location(config.lm)))
     if (largest := int(corpus.token_ids.max(initial=0))) >= len(pretrained.wte):
         raise LanguageModelError(
@@ -167,5 +175,5 @@ def _text(config: TrainConfig, pretrained: PretrainedTrunk) -> Text | None:
 
 
 def _words(config: TrainConfig, pretrained: PretrainedTrunk, device: torch.device) -> WordEmbeddings:
-    wpe = pretrained.wpe.to(device) if config.preset == "fixed" else None
+    wpe = pretrained.wpe.to(device) if config.language_positions else None
     return WordEmbeddings(pretrained.wte.to(device), wpe)

@@ -17,12 +17,13 @@ from lamo.batch import Batch
 from lamo.checkpoint import Checkpoint
 from lamo.errors import CheckpointError
 from lamo.evaluation import Score, ScoreSummary, score_of, summarize
-from lamo.model import LamoModel
+from lamo.network import Network
+from training.adaptation import trainable_groups
 from training.card import card
 from training.config import TrainConfig
 from training.experiment import Experiment
 from training.language_model import silence_loading
-from training.lora import merge, trainable_groups
+from training.lora import merge
 from training.run_folder import RunFolder
 from training.version import code_version
 
@@ -66,13 +67,13 @@ def export(
 
 def real_windows(experiment: Experiment) -> Batch:
     """Subtrajectories evenly spread over the training data."""
-    steps = int(experiment.trajectories.lengths.sum())
+    steps = int(experiment.data.trained.lengths.sum())
     starts = np.linspace(0, steps - 1, COMPARED_WINDOWS).astype(np.int64)
     return experiment.batch(experiment.sampler.cut(starts))
 
 
 @torch.inference_mode()
-def largest_difference(model: LamoModel, merged: LamoModel, batch: Batch) -> float:
+def largest_difference(model: Network, merged: Network, batch: Batch) -> float:
     """Largest absolute difference of a number in the proposed actions, over all real timesteps."""
     training = model.training
     before = model.eval()(batch)
@@ -88,7 +89,7 @@ def training_record(
     groups = trainable_groups(experiment.model)
     counts = {name: sum(item.numel() for item in group.values()) for name, group in groups.items()}
     text = None if experiment.text is None else dataclasses.asdict(experiment.text.identity)
-    trajectories = experiment.trajectories
+    trajectories = experiment.data.trained
     return {
         "code_version": code_version(),
         "torch_version": torch.__version__,
@@ -98,7 +99,8 @@ def training_record(
             "name": trajectories.name,
             "sha256": trajectories.sha256,
             "attributes": dict(trajectories.attributes),
-            "trajectories": experiment.indices.tolist(),
+            "trajectories": experiment.data.indices.tolist(),
+            "held_out": experiment.data.held_out_indices.tolist(),
             "steps": int(trajectories.lengths.sum()),
             "mean_return": float(trajectories.episode_returns.mean()),
         },
@@ -115,7 +117,11 @@ def training_record(
 
 def _without_folders(config: TrainConfig) -> dict[str, Any]:
     """The config with files called by their names: folders are this machine's own business."""
-    here = {"dataset": config.dataset.name, "text": [path.name for path in config.text]}
+    dataset = Path(config.dataset).name if Path(config.dataset).exists() else config.dataset
+    here: dict[str, Any] = {"dataset": dataset, "text": [path.name for path in config.text]}
+    here["task"] = {**config.task.to_json(), "dataset": dataset}
+    if config.indices is not None:
+        here["indices"] = config.indices.name
     if Path(config.lm).expanduser().is_dir():
         here["lm"] = Path(config.lm).name
     return {**config.to_json(), **here}
@@ -126,7 +132,7 @@ def read_scores(folder: RunFolder, update: int) -> list[Score]:
     if not folder.scores.exists():
         return []
     with folder.scores.open(newline="", encoding="utf-8") as file:
-        return [score_of(row) for row in csv.DictReader(file) if int(row["update"]) == update]
+        return [score_of(row) for row in csv.DictReader(file) if row["update"] == str(update)]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

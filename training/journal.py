@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -14,7 +14,7 @@ import torch
 from torch.utils.tensorboard import SummaryWriter
 
 from lamo.errors import ConfigError
-from lamo.evaluation import Score, summarize
+from lamo.evaluation import Score, score_of, summarize, write_scores
 from training.learner import UpdateLosses
 from training.run_folder import RunFolder
 
@@ -48,7 +48,7 @@ class Journal:
 
     def __enter__(self) -> Self:
         _keep_until(self._folder.metrics, METRICS, self._start)
-        _keep_until(self._folder.scores, _SCORE_COLUMNS, self._start)
+        _keep_scores_until(self._folder.scores, self._start)
         self._tensorboard = SummaryWriter(str(self._folder.path), purge_step=self._start + 1)
         if self._wandb_project is not None:
             self._wandb = _wandb_run(self._wandb_project, self._folder)
@@ -101,7 +101,7 @@ class Journal:
         """All episodes of one evaluation."""
         rows = list(scores)
         with self._folder.scores.open("a", newline="", encoding="utf-8") as file:
-            csv.writer(file, lineterminator="\n").writerows((update, *astuple(score)) for score in rows)
+            csv.writer(file, lineterminator="\n").writerows(astuple(score) for score in rows)
         for summary in summarize(rows):
             where = f"hop_{summary.hop}/target_{summary.target_return:g}"
             self._scalar(f"return/{where}", summary.mean_return, update)
@@ -123,9 +123,6 @@ class Journal:
             self._wandb.log({name: value}, step=update)
 
 
-_SCORE_COLUMNS = ("update", *(field.name for field in fields(Score)))
-
-
 def _numbers(losses: Sequence[UpdateLosses]) -> list[tuple[float, float | None, float]]:
     """All losses as numbers, in one transfer from the device per column."""
     actions = torch.stack([item.action for item in losses]).tolist()
@@ -143,6 +140,16 @@ def _keep_until(path: Path, columns: Sequence[str], update: int) -> None:
     unfinished = path.with_name(f".{path.name}.unfinished")
     unfinished.write_text("\n".join([",".join(columns), *kept]) + "\n", encoding="utf-8")
     unfinished.replace(path)
+
+
+def _keep_scores_until(path: Path, update: int) -> None:
+    """The same for scores, whose update is one column of many."""
+    kept = []
+    if path.exists():
+        with path.open(newline="", encoding="utf-8") as file:
+            whole = (row for row in csv.DictReader(file) if None not in row.values())
+            kept = [score for score in map(score_of, whole) if score.update is not None and score.update <= update]
+    write_scores(path, kept)
 
 
 def _wandb_run(project: str, folder: RunFolder) -> Any:

@@ -8,7 +8,9 @@ from pathlib import Path
 import torch
 from transformers.utils import logging
 
+from lamo.config import TrunkConfig
 from lamo.trunk import PretrainedTrunk
+from training.algorithms import NO_LM
 from training.config import SEED_LM
 
 _SEED_LM_FOLDER = Path(__file__).parent / "seed_lm"
@@ -22,6 +24,10 @@ def location(lm: str) -> str:
     return str(_SEED_LM_FOLDER) if lm == SEED_LM else str(Path(lm).expanduser()) if lm.startswith("~") else lm
 
 
+DT_TRUNK = TrunkConfig(n_layer=3, n_head=1, n_embd=128, n_inner=512, activation_function="relu")
+"""The Decision Transformer's own trunk on Gym tasks (Chen et al. 2021, table 8)."""
+
+
 def load_trunk(lm: str, *, random_init: bool, dropout: float, seed: int) -> PretrainedTrunk:
     """The trunk of a language model, or one of its shape with random weights that depend on `seed` alone.
 
@@ -29,6 +35,9 @@ def load_trunk(lm: str, *, random_init: bool, dropout: float, seed: int) -> Pret
         LanguageModelError: there is no such model, or it cannot become this trunk.
     """
     with torch.random.fork_rng(devices=[]):
+        if lm == NO_LM:
+            torch.manual_seed(seed)
+            return PretrainedTrunk.random(DT_TRUNK, vocab_size=1, n_positions=1, dropout=dropout)
         pretrained = PretrainedTrunk.load(location(lm), dropout=dropout)
         if not random_init:
             return pretrained

@@ -1,4 +1,4 @@
-"""LoRA on the trunk: added to every block's q, k and v, told apart from the frozen rest, and merged for serving."""
+"""LoRA on the trunk: added to every block's q, k and v, and merged for serving."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.lora import LoraLayer
 from torch import nn
 
-from lamo.model import LamoModel
+from lamo.cloning import BehaviorCloning
+from lamo.network import Network
 from lamo.trunk import Trunk
 
 TARGETS = ("q", "k", "v")
@@ -32,42 +33,25 @@ def add_lora(trunk: Trunk, *, rank: int, alpha: int, dropout: float) -> None:
     inject_adapter_in_model(settings, trunk)
 
 
-def trainable_groups(model: LamoModel) -> dict[str, dict[str, nn.Parameter]]:
-    """What trains, by kind and by name in the model; everything else is frozen here.
-
-    `lora`: the low-rank matrices; `bias`: the biases of the adapted maps; `embeddings` and `head`: everything
-    outside the trunk, which peft would freeze along with it.
-    """
-    lora: set[int] = set()
-    biases: set[int] = set()
-    for _, layer in _lora_layers(model.trunk):
-        lora.update(id(parameter) for parameter in (*layer.lora_A.parameters(), *layer.lora_B.parameters()))
-        biases.add(id(layer.get_base_layer().bias))
-    head = {id(parameter) for parameter in model.predict_action.parameters()}
-    frozen = {id(parameter) for parameter in model.trunk.parameters()} - lora - biases
-    groups: dict[str, dict[str, nn.Parameter]] = {"lora": {}, "bias": {}, "embeddings": {}, "head": {}}
-    for name, parameter in model.named_parameters():
-        identity = id(parameter)
-        parameter.requires_grad_(identity not in frozen)
-        if parameter.requires_grad:
-            kinds = {"lora": lora, "bias": biases, "head": head}
-            kind = next((kind for kind, members in kinds.items() if identity in members), "embeddings")
-            groups[kind][name] = parameter
-    return groups
-
-
-def trainable_parameters(model: LamoModel) -> dict[str, nn.Parameter]:
-    """All that trains, by name in the model."""
-    return {name: item for group in trainable_groups(model).values() for name, item in group.items()}
+def lora_parameters(trunk: Trunk) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """The low-rank matrices, and the biases of the maps they adapt; both empty where there is no LoRA."""
+    matrices: list[nn.Parameter] = []
+    biases: list[nn.Parameter] = []
+    for _, layer in _lora_layers(trunk):
+        matrices += [*layer.lora_A.parameters(), *layer.lora_B.parameters()]
+        biases += [item for name, item in layer.get_base_layer().named_parameters() if name == "bias"]
+    return matrices, biases
 
 
 @torch.no_grad()
-def merge(model: LamoModel) -> LamoModel:
-    """A float32 copy with LoRA folded into the weights: a plain `LamoModel` in evaluation mode.
+def merge(network: Network) -> Network:
+    """A float32 copy with LoRA folded into the weights: a plain network in evaluation mode.
 
-    The model it is made from stays as it is.
+    The network it is made from stays as it is.
     """
-    merged = copy.deepcopy(model).float().eval()
+    merged = copy.deepcopy(network).float().eval()
+    if isinstance(merged, BehaviorCloning):
+        return merged.requires_grad_(False)
     for name, layer in list(_lora_layers(merged.trunk)):
         layer.merge()
         merged.trunk.set_submodule(name, layer.get_base_layer())

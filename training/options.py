@@ -7,46 +7,77 @@ import dataclasses
 from pathlib import Path
 from typing import Any, get_args
 
+from lamo.config import Embedding
 from lamo.errors import ConfigError
-from training.config import Preset, TrainConfig
-from training.tasks import TASKS
+from training.algorithms import ALGORITHMS
+from training.config import Adaptation, TrainConfig
+from training.presets import Preset
+from training.task import Rewards, task_names
 
 CHANGEABLE = ("updates", "threads", "device")
 """What may be given again when a run is resumed; everything else would make it another run."""
 
 _DEFAULTS = {field.name: field.default for field in dataclasses.fields(TrainConfig)}
 
+TASK_OPTIONS = ("context_length", "embeddings", "target_returns", "return_scale", "rewards")
+"""Settings of a task that a run may have otherwise."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `train` on its parser; those not given are left out of the result."""
     _add_run_options(parser)
-    add = _Adder(parser.add_argument_group("what is trained"))
-    add("task", str, f"one of {', '.join(TASKS)}", choices=tuple(TASKS))
-    add("dataset", Path, "recorded trajectories, .hdf5 or .npz in D4RL's flat layout", metavar="FILE")
+    _add_what(_Adder(parser.add_argument_group("what is trained, on what")))
+    _add_network(_Adder(parser.add_argument_group("the network and what trains in it")))
+    _add_how(_Adder(parser.add_argument_group("how it is trained")))
+    _add_watching(_Adder(parser.add_argument_group("what is written meanwhile")))
+
+
+def _add_what(add: _Adder) -> None:
+    add("task", str, f"one of {', '.join(task_names())}, or the path of a task's .toml")
+    add("preset", str, "'paper' trains as the paper's code does", choices=get_args(Preset))
+    add("dataset", str, "d4rl:..., minari:... or a file (default: the task's)", metavar="DATA")
     add("sample_ratio", float, "share of the trajectories that is used")
-    add("lm", str, "language model: 'seed' (ships with this package), a name on the hub such as gpt2, or a folder")
-    add.flag("random_init", "random frozen trunk of the same shape: the control for what pretraining is worth")
+    add("indices", Path, "file that names the trajectories to use", metavar="FILE")
+    add("hold_out", float, "share of those that is not trained on, to see overfitting by (default: the preset's)")
+    add("rewards", str, "'differences' where the data pays a running total", choices=get_args(Rewards))
+    add.flag("delayed_reward", "all reward of an episode at its last step")
+    add("return_scale", float, "divisor that brings returns-to-go near 1 (default: the task's)")
+    add("context_length", int, "timesteps the policy sees (default: the task's)")
+    add("target_returns", float, "raw returns to ask for (default: the task's)", nargs="+")
+
+
+def _add_network(add: _Adder) -> None:
+    add("algorithm", str, "LaMo or a control", choices=tuple(ALGORITHMS))
+    add("label", str, "name of the arm in scores (default: the algorithm)")
+    add("lm", str, "'seed' (ships with this package), a name on the hub such as gpt2, a folder, or 'none'")
+    add.flag("random_init", "random weights in the trunk: the control for what pretraining is worth")
+    add("adaptation", str, "what trains in the trunk: LoRA, everything or nothing", choices=get_args(Adaptation))
+    add("embeddings", str, "maps into and out of the trunk (default: the task's)", choices=get_args(Embedding))
+    add("hidden", int, "widths of behavior cloning's hidden layers", nargs="+")
     add("text", Path, "text for the language loss (default: Python's own documentation topics)", nargs="+")
-    add("language_loss_weight", float, "factor of the language loss")
-    add("preset", str, "'paper' leaves out GPT-2's positions in the language loss", choices=get_args(Preset))
-    add = _Adder(parser.add_argument_group("how it is trained"))
-    add("updates", int, "optimizer steps in all")
-    add("batch_size", int, "subtrajectories per update")
-    add("learning_rate", float, "after the warm-up, constant")
-    add("warm_up", int, "updates until then")
-    add("weight_decay", float, "AdamW's")
-    add("gradient_clip", float, "largest norm of the gradient")
+    add("language_loss_weight", float, "factor of the language loss (default: the task's)")
     add("lora_rank", int, "size of LoRA's matrices")
     add("lora_alpha", int, "scale of LoRA, as alpha / rank")
     add("lora_dropout", float, "dropout on LoRA's input")
     add("dropout", float, "GPT-2's dropout")
+
+
+def _add_how(add: _Adder) -> None:
+    add("updates", int, "optimizer steps in all")
+    add("batch_size", int, "subtrajectories per update")
+    add("learning_rate", float, "after the warm-up, constant")
+    add("lora_learning_rate", float, "of LoRA (default: the learning rate)")
+    add("warm_up", int, "updates until then")
+    add("weight_decay", float, "AdamW's")
+    add("gradient_clip", float, "largest norm of the gradient")
     add("seed", int, "of everything that is drawn")
     add("device", str, "cpu or cuda")
     add("threads", int, "CPU threads (default: torch's choice)")
-    add = _Adder(parser.add_argument_group("what is written meanwhile"))
+
+
+def _add_watching(add: _Adder) -> None:
     add("eval_every", int, "updates between evaluations; 0: at the end only")
     add("eval_episodes", int, "episodes per target return; 0: never")
-    add("target_returns", float, "raw (default: the task's)", nargs="+")
     add("hops", int, "window hops to evaluate; the first is exported", nargs="+")
     add("save_every", int, "updates between snapshots")
     add("keep", int, "snapshots kept")
@@ -56,13 +87,12 @@ def config_from(arguments: argparse.Namespace) -> TrainConfig:
     """The config of a new run.
 
     Raises:
-        ConfigError: task or data were not given, or a value cannot be used.
+        ConfigError: no task was given, or a value cannot be used.
     """
     given = _given(arguments)
-    for name in ("task", "dataset"):
-        if name not in given:
-            raise ConfigError(f"--{name} is needed (or --resume RUN, to go on with a run)")
-    return TrainConfig(**given)
+    if "task" not in given:
+        raise ConfigError("--task is needed (or --resume RUN, to go on with a run)")
+    return TrainConfig.of(**given)
 
 
 def resumed_config(arguments: argparse.Namespace, begun: TrainConfig) -> TrainConfig:
@@ -85,8 +115,8 @@ class _Adder:
         self._group = group
 
     def __call__(self, name: str, kind: type, text: str, **more: Any) -> None:
-        default = _DEFAULTS[name]
-        if default not in (dataclasses.MISSING, None, ()):
+        default = None if "(default" in text else _DEFAULTS.get(name)
+        if default not in (dataclasses.MISSING, None, "", ()):
             shown = " ".join(map(str, default)) if isinstance(default, tuple) else default
             text = f"{text} (default {shown})"
         self._group.add_argument(_option(name), dest=name, type=kind, default=argparse.SUPPRESS, help=text, **more)
@@ -98,7 +128,9 @@ class _Adder:
 
 
 def _add_run_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--out", type=Path, metavar="RUN", help="folder of the run (default runs/<task>-<seed>)")
+    parser.add_argument(
+        "--out", type=Path, metavar="RUN", help="the run's folder (default runs/<task>-<arm>-<seed>)"
+    )
     parser.add_argument("--resume", type=Path, metavar="RUN", help="go on with the run in this folder")
     parser.add_argument(
         "--wandb", metavar="PROJECT", help="also log to this Weights & Biases project (needs the package wandb)"
@@ -106,7 +138,7 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _given(arguments: argparse.Namespace) -> dict[str, Any]:
-    values = {name: value for name, value in vars(arguments).items() if name in _DEFAULTS}
+    values = {name: value for name, value in vars(arguments).items() if name in _DEFAULTS or name in TASK_OPTIONS}
     return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
 
 

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from lamo.errors import ConfigError
 from training.behavior_policy import BehaviorPolicy
-from training.tasks import get_task
 from training.trajectories import Trajectories, Trajectory
 
 BEHAVIOR_POLICY = "scripted Jacobian-transpose PD, mixed quality (training.behavior_policy)"
@@ -30,7 +29,7 @@ def episode_seeds(seed: int, episodes: int) -> list[int]:
 def record_episodes(seeds: Iterable[int]) -> Trajectories:
     """One Reacher2d trajectory of the mixed behavior policy for each environment seed, in their order."""
     environment: gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]
-    environment = gymnasium.make(get_task("reacher2d").environment)
+    environment = gymnasium.make("training.reacher2d:Reacher2d-v0")
     try:
         trajectories = tuple(record_episode(environment, seed) for seed in seeds)
     finally:

@@ -22,12 +22,13 @@ from numpy.typing import NDArray
 from lamo.errors import ConfigError
 from lamo.evaluation import Score, read_scores, read_traces
 from lamo.rollout import EpisodePlan, Trace
-from lamo.scores import REFERENCE_RETURNS, normalized_score
-from training import data, figures
+from lamo.scores import ReferenceReturns
+from training import figures
 from training.baselines import random_returns
 from training.config import TrainConfig
+from training.offline_data import OfflineData
 from training.run_folder import RunFolder
-from training.tasks import get_task
+from training.task import Task
 
 BEHAVIOR, RANDOM = "behavior policy", "random policy"
 
@@ -86,19 +87,20 @@ def write(folder: RunFolder, evaluation: Path, out: Path) -> None:
     """
     config = folder.config()
     scores = read_scores(evaluation / "scores.csv")
-    if other := {score.task for score in scores} - {config.task}:
-        raise ConfigError(f"{evaluation} evaluates task {other.pop()!r}, the run trained {config.task!r}")
+    if other := {score.task for score in scores} - {config.task.name}:
+        raise ConfigError(f"{evaluation} evaluates task {other.pop()!r}, the run trained {config.task.name!r}")
     arms = [*_policy_arms(scores), _behavior_arm(config), _random_arm(config.task, scores)]
     traces = evaluation / "traces.npz"
+    drawn = config.task.name == "reacher2d"
     page = _template().render(
-        title=f"{config.task}: {scores[0].policy}@{scores[0].revision}",
+        title=f"{config.task.name}: {scores[0].policy}@{scores[0].revision}",
         lead=_lead(arms, scores),
         verdict=verdict(arms),
-        rows=[_row(arm, config.task) for arm in arms],
-        score_note=_score_note(config.task),
+        rows=[_row(arm, config.task.reference_returns) for arm in arms],
+        score_note=_score_note(config.task.reference_returns),
         distributions=figures.return_distributions({arm.title: arm.returns for arm in arms}),
         learning=_learning(folder),
-        episode=_episode(read_traces(traces), arms) if config.task == "reacher2d" and traces.exists() else None,
+        episode=_episode(read_traces(traces), arms) if drawn and traces.exists() else None,
         facts=_facts(folder),
     )
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -136,14 +138,13 @@ def _arm(name: str, target: float, scores: Sequence[Score]) -> Arm:
 
 
 def _behavior_arm(config: TrainConfig) -> Arm:
-    complete = data.read(config.dataset)
-    trajectories = complete.subset(complete.draw_indices(config.sample_ratio, config.seed))
+    trajectories = OfflineData.read(config).trained
     return Arm(BEHAVIOR, None, trajectories.episode_returns, trajectories.lengths)
 
 
-def _random_arm(task: str, scores: Sequence[Score]) -> Arm:
-    seeds = list(dict.fromkeys(score.seed for score in scores))
-    return Arm(RANDOM, None, *random_returns(get_task(task), seeds))
+def _random_arm(task: Task, scores: Sequence[Score]) -> Arm:
+    seeds = list(dict.fromkeys(score.episode_seed for score in scores))
+    return Arm(RANDOM, None, *random_returns(task, seeds))
 
 
 def _lead(arms: Sequence[Arm], scores: Sequence[Score]) -> str:
@@ -154,9 +155,9 @@ def _lead(arms: Sequence[Arm], scores: Sequence[Score]) -> str:
     )
 
 
-def _row(arm: Arm, task: str) -> dict[str, str]:
-    known = task in REFERENCE_RETURNS
-    normalized = np.array([normalized_score(task, value) for value in arm.returns] if known else [])
+def _row(arm: Arm, reference: ReferenceReturns | None) -> dict[str, str]:
+    known = reference is not None
+    normalized = np.array([] if reference is None else [reference.normalized_score(item) for item in arm.returns])
     return {
         "arm": arm.name,
         "target": "–" if arm.target_return is None else f"{arm.target_return:g}",
@@ -168,8 +169,7 @@ def _row(arm: Arm, task: str) -> dict[str, str]:
     }
 
 
-def _score_note(task: str) -> str:
-    reference = REFERENCE_RETURNS.get(task)
+def _score_note(reference: ReferenceReturns | None) -> str:
     if reference is None:
         return "This task has no reference returns, so there is no normalized score."
     return (

@@ -137,9 +137,10 @@ class RunFolder:
 def _identity(experiment: Experiment) -> dict[str, object]:
     text = None if experiment.text is None else experiment.text.identity
     return {
-        "data": experiment.trajectories.name,
-        "data_sha256": experiment.trajectories.sha256,
-        "trajectories": experiment.indices.tolist(),
+        "data": experiment.data.trained.name,
+        "data_sha256": experiment.data.trained.sha256,
+        "trajectories": experiment.data.indices.tolist(),
+        "held_out": experiment.data.held_out_indices.tolist(),
         "trunk_sha256": experiment.trunk_sha256,
         "text": None if text is None else {"names": list(text.names), "sha256": text.sha256},
     }

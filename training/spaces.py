@@ -1,108 +1,84 @@
-"""What a task's observations and actions are: spaces from its environment, names and units from here."""
+"""What a policy's observations and actions are: from its task's environment, or, for a robot, from its data."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
-from types import MappingProxyType
 
 import gymnasium
 import numpy as np
 
-from lamo.config import ActionSpace, ObservationSpace, PolicyConfig, TrunkConfig
-from lamo.errors import DatasetError, SimulatorError
-from training.environments import Environment
-from training.tasks import Task
+from lamo.config import ActionSpace, MlpConfig, ObservationSpace, PolicyConfig, TrunkConfig
+from lamo.errors import ConfigError, DatasetError, SimulatorError
+from training.config import TrainConfig
+from training.environments import make_environment
+from training.task import Task
 from training.trajectories import Trajectories
 
 
-@dataclass(frozen=True)
-class Description:
-    """What a task's environment does not say about itself.
+def policy_config(config: TrainConfig, trajectories: Trajectories, trunk: TrunkConfig | None) -> PolicyConfig:
+    """The config of the policy that a run trains, checked against its data.
 
-    Attributes:
-        observations: names with their units, in the environment's order.
-        actions: names of what is driven.
-        action_unit: None where a gear lies between the number and a torque.
-        step_seconds: how long one timestep lasts.
-    """
-
-    observations: tuple[tuple[str, str], ...]
-    actions: tuple[str, ...]
-    action_unit: str | None
-    step_seconds: float
-
-
-def _walker(joints: tuple[str, ...], step_seconds: float) -> Description:
-    """Gymnasium's planar walkers: where the torso and the joints are, then how fast they move."""
-    turning = ("torso_angle", *joints)
-    observations = [("torso_z", "m"), *((name, "rad") for name in turning)]
-    observations += [("torso_x_velocity", "m/s"), ("torso_z_velocity", "m/s")]
-    observations += [(f"{name}_velocity", "rad/s") for name in turning]
-    return Description(tuple(observations), joints, None, step_seconds)
-
-
-_REACHER2D = Description(
-    observations=(
-        *((f"{function}_{joint}", "1") for function in ("sin", "cos") for joint in ("shoulder", "elbow")),
-        *((f"{joint}_velocity", "rad/step") for joint in ("shoulder", "elbow")),
-        *((f"{point}_{axis}", "m") for point in ("fingertip", "target", "fingertip_to_target") for axis in "xy"),
-    ),
-    actions=("shoulder", "elbow"),
-    action_unit="N m",
-    step_seconds=0.15,
-)
-
-DESCRIPTIONS = MappingProxyType(
-    {
-        "reacher2d": _REACHER2D,
-        "hopper": _walker(("thigh", "leg", "foot"), 0.008),
-        "walker2d": _walker(("thigh", "leg", "foot", "thigh_left", "leg_left", "foot_left"), 0.008),
-        "halfcheetah": _walker(
-            ("back_thigh", "back_shin", "back_foot", "front_thigh", "front_shin", "front_foot"), 0.05
-        ),
-    }
-)
-
-
-def policy_config(
-    task: Task, environment: Environment, trunk: TrunkConfig, *, target_returns: tuple[float, ...], hop: int
-) -> PolicyConfig:
-    """The config of a policy for `task` on a trunk of this shape.
+    Args:
+        trunk: the transformer's shape; None for behavior cloning, which has none.
 
     Raises:
         SimulatorError: the environment's spaces are not vectors of numbers with bounds on the actions.
+        ConfigError: there is no environment, and the task does not say what it would.
+        DatasetError: data and task do not fit.
     """
+    task = config.task
+    observation, action = (
+        _recorded_spaces(task, trajectories) if task.environment is None else _environments_spaces(task)
+    )
+    policy = PolicyConfig(
+        task=task.name,
+        observation=observation,
+        action=action,
+        trunk=trunk,
+        mlp=MlpConfig(config.hidden) if trunk is None else None,
+        context_length=task.context_length,
+        return_scale=task.return_scale,
+        target_returns=task.target_returns,
+        timestep_table_size=task.timestep_rows,
+        max_timesteps=task.max_episode_length,
+        hop=config.hops[0],
+        embedding=task.embeddings,
+        environment=task.environment,
+        step_seconds=task.step_seconds,
+        reference_returns=task.reference_returns,
+    )
+    check_data(trajectories, policy)
+    return policy
+
+
+def _environments_spaces(task: Task) -> tuple[ObservationSpace, ActionSpace]:
+    environment = make_environment(str(task.environment))
     observation, action = environment.observation_space, environment.action_space
+    environment.close()
     if not (isinstance(observation, gymnasium.spaces.Box) and isinstance(action, gymnasium.spaces.Box)):
         raise SimulatorError(f"environment {task.environment!r} has spaces that are not boxes of numbers")
     if not (np.isfinite(action.low).all() and np.isfinite(action.high).all()):
         raise SimulatorError(f"environment {task.environment!r} has actions without bounds")
-    known = DESCRIPTIONS[task.name]
-    units = None if known.action_unit is None else (known.action_unit,) * len(known.actions)
-    return PolicyConfig(
-        task=task.name,
-        observation=ObservationSpace(
-            observation.shape,
-            names=tuple(name for name, _ in known.observations),
-            units=tuple(unit for _, unit in known.observations),
-        ),
-        action=ActionSpace(
-            action.shape,
-            low=tuple(action.low.tolist()),
-            high=tuple(action.high.tolist()),
-            names=known.actions,
-            units=units,
-        ),
-        trunk=trunk,
-        context_length=task.context_length,
-        return_scale=task.return_scale,
-        target_returns=target_returns,
-        timestep_table_size=task.max_episode_length,
-        max_timesteps=task.max_episode_length,
-        hop=hop,
-        embedding=task.embeddings,
-        environment=task.environment,
-        step_seconds=known.step_seconds,
+    return _spaces(task, observation.shape, action.shape, tuple(action.low.tolist()), tuple(action.high.tolist()))
+
+
+def _recorded_spaces(task: Task, trajectories: Trajectories) -> tuple[ObservationSpace, ActionSpace]:
+    if task.action_low is None or task.action_high is None:
+        raise ConfigError(
+            f"task {task.name!r} has no environment, so it must give the action's bounds: action_low, action_high"
+        )
+    actions = (trajectories.action_dim,)
+    return _spaces(task, trajectories.observation_shape, actions, task.action_low, task.action_high)
+
+
+def _spaces(
+    task: Task,
+    observation: tuple[int, ...],
+    action: tuple[int, ...],
+    low: tuple[float, ...],
+    high: tuple[float, ...],
+) -> tuple[ObservationSpace, ActionSpace]:
+    return (
+        ObservationSpace(observation, names=task.names.observations, units=task.units.observations),
+        ActionSpace(action, low=low, high=high, names=task.names.actions, units=task.units.actions),
     )
 
 

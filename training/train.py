@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
 from pathlib import Path
 
@@ -87,7 +88,8 @@ class Training:
     def _after_update(self) -> None:
         """Evaluate and save where it is time; an evaluation that was cut off is made up for after a resume."""
         last = self.update == self.config.updates
-        wanted = self.config.eval_episodes > 0 and (last or self._due(self.config.eval_every))
+        played = self.config.eval_episodes > 0 and self.config.task.environment is not None
+        wanted = played and (last or self._due(self.config.eval_every))
         if wanted and not self.journal.evaluated(self.update):
             self.journal.flush()  # which refuses a run that has diverged, before it is played
             self.journal.evaluation(self.update, self._evaluate())
@@ -104,7 +106,8 @@ class Training:
     def _evaluate(self) -> list[Score]:
         """Play the merged policy; chance is left where it was, so that evaluating changes nothing learned."""
         config, experiment = self.config, self.experiment
-        episodes = plans(config.targets, config.eval_episodes, evaluation_seed(config.seed, self.update))
+        task = config.task
+        episodes = plans(task.target_returns, config.eval_episodes, evaluation_seed(config.seed, self.update))
         with torch.random.fork_rng():
             policy = Policy(
                 experiment.policy_config, experiment.normalization, merge(experiment.model), device=config.device
@@ -122,7 +125,15 @@ class Training:
                         on_step=lambda steps: self.interruption.check(),
                         on_episode=lambda result, bar=bar: count(bar),  # type: ignore[misc]
                     )
-                scores += scores_of(results, task=config.task, policy=self.folder.name, revision="", hop=hop)
+                scores += scores_of(
+                    results,
+                    task=task.name,
+                    policy=self.folder.name,
+                    revision="",
+                    hop=hop,
+                    reference=task.reference_returns,
+                    origin=dataclasses.replace(experiment.origin, update=self.update),
+                )
         return scores
 
 
@@ -178,7 +189,7 @@ def run(arguments: argparse.Namespace) -> None:
     silence_loading()
     if arguments.resume is None:
         config = config_from(arguments)
-        folder = RunFolder(arguments.out or Path("runs") / f"{config.task}-{config.seed}")
+        folder = RunFolder(arguments.out or Path("runs") / f"{config.task.name}-{config.arm}-{config.seed}")
     else:
         if arguments.out is not None:
             raise ConfigError("--out and --resume each name the run's folder; give one of them")

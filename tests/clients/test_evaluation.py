@@ -67,7 +67,7 @@ def test_an_evaluation_leaves_scores_picture_and_settings(evaluate, tmp_path, se
     assert evaluate("--seed", "3") == 0
     played = rows(tmp_path)
     assert [row["target_return"] for row in played] == ["9.0"] * 4 + ["5.0"] * 4
-    assert [int(row["seed"]) for row in played] == episode_seeds(3, 4) * 2
+    assert [int(row["episode_seed"]) for row in played] == episode_seeds(3, 4) * 2
     assert {(row["task"], row["policy"], row["revision"], row["hop"]) for row in played} == {
         ("drift", "drift", "0123456789ab", "2")
     }
@@ -92,7 +92,7 @@ def test_every_episode_plays_the_revision_that_was_there_at_the_start(evaluate, 
 
 
 def test_scores_are_normalized_where_the_task_has_reference_returns(evaluate, tmp_path, service, capsys):
-    service.policy["task"] = "reacher2d"
+    service.policy["reference_returns"] = {"random": 0.0, "expert": 100.0}
     assert evaluate() == 0
     for row in rows(tmp_path):
         assert float(row["normalized_score"]) == pytest.approx(float(row["episode_return"]))

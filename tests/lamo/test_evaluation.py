@@ -10,6 +10,7 @@ import pytest
 from lamo import evaluation
 from lamo.errors import ConfigError
 from lamo.rollout import EpisodeResult, Trace
+from lamo.scores import ReferenceReturns
 
 
 def results() -> list[EpisodeResult]:
@@ -38,11 +39,25 @@ def test_every_target_meets_the_same_episodes_and_more_episodes_only_add() -> No
 
 
 def test_scores_are_read_as_they_were_written(tmp_path: Path) -> None:
-    for task in ("hopper", "somebody's own"):
-        scores = evaluation.scores_of(results(), task=task, policy="p", revision="abc", hop=2)
-        assert (scores[0].normalized_score is None) == (task != "hopper")
-        evaluation.write_scores(tmp_path / "scores.csv", scores)
-        assert evaluation.read_scores(tmp_path / "scores.csv") == scores
+    origin = evaluation.Origin("d4rl:x", "ab", 0.1, "lamo", "fixed", 3, 2500, "1.0")
+    written = []
+    for reference, known in ((ReferenceReturns(-20.0, 3234.3), None), (None, origin)):
+        scores = evaluation.scores_of(
+            results(), task="x", policy="p", revision="abc", hop=2, reference=reference, origin=known
+        )
+        assert (scores[0].normalized_score is None) == (reference is None)
+        assert (scores[0].seed, scores[0].update) == ((None, None) if known is None else (3, 2500))
+        evaluation.write_scores(tmp_path / "scores.csv", scores, append=True)
+        written += scores
+        assert evaluation.read_scores(tmp_path / "scores.csv") == written
+
+
+def test_scores_have_the_columns_of_every_report() -> None:
+    assert (
+        *("task", "dataset", "dataset_hash", "sample_ratio", "algorithm", "preset", "seed", "update"),
+        *("target_return", "hop", "episode_seed", "episode_return", "episode_length", "normalized_score"),
+        *("code_version", "policy", "revision"),
+    ) == evaluation.SCORE_COLUMNS
 
 
 @pytest.mark.parametrize(
@@ -73,7 +88,9 @@ def test_traces_are_read_bit_for_bit(tmp_path: Path) -> None:
 
 
 def test_a_summary_is_the_mean_over_a_targets_episodes() -> None:
-    scores = evaluation.scores_of(results(), task="reacher2d", policy="p", revision="abc", hop=1)
+    scores = evaluation.scores_of(
+        results(), task="x", policy="p", revision="abc", hop=1, reference=ReferenceReturns(0, 100)
+    )
     first, second = evaluation.summarize(scores)
     assert (first.target_return, second.target_return, first.episodes) == (30.0, 0.1, 3)
     assert first.mean_return == pytest.approx(np.mean([score.episode_return for score in scores[:3]]))

@@ -84,7 +84,7 @@ def tiny_config(tiny_lm: Path, tiny_data: Path, tiny_text: Path) -> ConfigMaker:
     def make(**changes: Any) -> TrainConfig:
         values: dict[str, Any] = {
             "task": "reacher2d",
-            "dataset": tiny_data,
+            "dataset": str(tiny_data),
             "lm": str(tiny_lm),
             "text": (tiny_text,),
             "language_loss_weight": 0.5,
@@ -94,7 +94,7 @@ def tiny_config(tiny_lm: Path, tiny_data: Path, tiny_text: Path) -> ConfigMaker:
             "warm_up": 5,
             "eval_episodes": 0,
         }
-        return TrainConfig(**{**values, **changes})
+        return TrainConfig.of(**{**values, **changes})
 
     return make
 

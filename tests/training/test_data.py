@@ -87,12 +87,12 @@ def test_inspect_prints_the_facts_of_the_file(made: Path, capsys: pytest.Capture
 
 
 def test_make_without_a_scripted_policy_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="no behavior policy is scripted for task 'hopper'"):
-        lamo_train_data("make", "--task", "hopper", "--out", tmp_path / "x.hdf5")
+    with pytest.raises(ConfigError, match="no behavior policy is scripted for task 'hopper-medium'"):
+        lamo_train_data("make", "--task", "hopper-medium", "--out", tmp_path / "x.hdf5")
 
 
 def test_make_of_an_unknown_task_lists_the_known_ones(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="unknown task 'cooking'; known tasks: reacher2d"):
+    with pytest.raises(ConfigError, match="unknown task 'cooking'; known tasks: ant-medium"):
         lamo_train_data("make", "--task", "cooking", "--out", tmp_path / "x.hdf5")
 
 

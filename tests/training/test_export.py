@@ -49,7 +49,7 @@ def test_training_json_says_how_the_policy_came_to_be(
     record = json.loads((finished_run.checkpoint / "training.json").read_text())
     assert record["updates"] == 10
     assert record["data"]["sha256"] == hashlib.sha256(tiny_data.read_bytes()).hexdigest()
-    assert record["data"]["trajectories"] == trained.indices.tolist()
+    assert record["data"]["trajectories"] == trained.data.indices.tolist()
     assert len(record["data"]["trajectories"]) == 3
     assert record["config"]["seed"] == 0
     assert record["config"]["dataset"] == "noise.hdf5"

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from lamo.errors import DatasetError
-from lamo.scores import normalized_score
 from training import hdf5, npz
+from training.task import read_task
 from training.trajectories import Trajectories
 
 Arrays = dict[str, np.ndarray]
@@ -215,7 +215,9 @@ def test_real_files_split_into_their_documented_episodes(
     assert sum(trajectory.terminated for trajectory in trajectories) == terminated
     mean_return = float(trajectories.episode_returns.mean())
     assert mean_return == pytest.approx(float(trajectories.attributes["mean_return"]), rel=1e-5)
-    assert normalized_score(name.partition("-")[0], mean_return) == pytest.approx(score, abs=0.5)
+    reference = read_task(f"{name.partition('-')[0]}-medium").task.reference_returns
+    assert reference is not None
+    assert reference.normalized_score(mean_return) == pytest.approx(score, abs=0.5)
     assert trajectories.lengths.max() <= 1000
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import torch
@@ -30,13 +29,30 @@ def test_updates_move_everything_that_trains_and_nothing_that_is_frozen(tiny_con
 
 
 def test_left_alone_a_run_has_the_papers_settings(tiny_config: ConfigMaker) -> None:
-    config = TrainConfig(task="hopper", dataset=Path("a.hdf5"))
+    config = TrainConfig.of("hopper-medium", preset="paper")
     assert (config.batch_size, config.updates, config.warm_up) == (64, 100_000, 2500)
     assert (config.lora_rank, config.lora_alpha, config.lora_dropout, config.dropout) == (16, 32, 0.1, 0.1)
     assert (config.gradient_clip, config.eval_every, config.eval_episodes) == (0.25, 2500, 20)
     model = Experiment.prepare(tiny_config()).model
-    (group,) = Learner(model, config).optimizer.param_groups
-    assert (group["lr"], group["weight_decay"], group["eps"], group["betas"]) == (1e-4, 1e-5, 1e-6, (0.9, 0.999))
+    for group in Learner(model, config).optimizer.param_groups:
+        assert (group["lr"], group["weight_decay"], group["eps"], group["betas"]) == (
+            1e-4,
+            1e-5,
+            1e-6,
+            (0.9, 0.999),
+        )
+
+
+def test_lora_has_a_learning_rate_of_its_own(tiny_config: ConfigMaker) -> None:
+    experiment = Experiment.prepare(tiny_config(learning_rate=1e-2, lora_learning_rate=1e-3))
+    experiment.learner.update(experiment.draw_batch(), None, 5e-3)
+    adapted, rest = experiment.learner.optimizer.param_groups
+    names = {id(parameter): name for name, parameter in experiment.learner.parameters.items()}
+    assert {"lora_" in names[id(item)] or "base_layer.bias" in names[id(item)] for item in adapted["params"]} == {
+        True
+    }
+    assert not any(names[id(item)].startswith("trunk") for item in rest["params"])
+    assert (adapted["lr"], rest["lr"]) == (pytest.approx(5e-4), 5e-3)
 
 
 def test_updates_lower_the_action_loss(tiny_config: ConfigMaker) -> None:

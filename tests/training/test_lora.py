@@ -11,8 +11,9 @@ from torch import nn
 from lamo.batch import Batch
 from lamo.config import ActionSpace, ObservationSpace, PolicyConfig, TrunkConfig
 from lamo.model import LamoModel
-from training.lora import add_lora, merge, trainable_groups, trainable_parameters
-from training.tasks import get_task
+from training.adaptation import trainable_groups, trainable_parameters
+from training.lora import add_lora, merge
+from training.task import read_task
 
 GPT2_SMALL = TrunkConfig(n_layer=12, n_head=12, n_embd=768, n_inner=3072)
 EMBEDDINGS_OF_WORDS = (50257 + 1024) * 768
@@ -100,11 +101,11 @@ def test_the_whole_model_has_the_references_counts(
     assert everything + unused == total
 
 
-@pytest.mark.parametrize("task", ["hopper", "walker2d", "halfcheetah", "reacher2d"])
+@pytest.mark.parametrize("task", ["hopper-medium", "walker2d-medium", "halfcheetah-medium", "reacher2d"])
 def test_the_counted_embeddings_and_tables_are_the_tasks(task: str) -> None:
-    linear = task == "hopper"
-    assert get_task(task).embeddings == ("linear" if linear else "mlp")
-    assert get_task(task).max_episode_length == (100 if task == "reacher2d" else 1000)
+    linear = task == "hopper-medium"
+    assert read_task(task).task.embeddings == ("linear" if linear else "mlp")
+    assert read_task(task).task.timestep_rows == (100 if task == "reacher2d" else 1000)
 
 
 def test_no_group_of_trainable_parameters_is_empty_and_the_rest_is_frozen(adapted: LamoModel) -> None:

@@ -13,12 +13,13 @@ import pytest
 from lamo import evaluation
 from lamo.errors import ConfigError
 from lamo.rollout import EpisodeResult, Trace
+from lamo.scores import ReferenceReturns
 from training import figures, hdf5, report
 from training.baselines import random_returns
 from training.config import TrainConfig
 from training.recording import record_episodes
 from training.run_folder import RunFolder
-from training.tasks import get_task
+from training.task import read_task
 
 
 def arm(name: str, target: float | None, returns: list[float]) -> report.Arm:
@@ -50,7 +51,7 @@ def test_the_arm_is_drawn_where_the_simulator_had_it() -> None:
 
 
 def test_the_random_policy_plays_the_episodes_it_is_given() -> None:
-    task = get_task("reacher2d")
+    task = read_task("reacher2d").task
     returns, lengths = random_returns(task, [1, 2, 3])
     again, _ = random_returns(task, [3, 1])
     assert lengths.tolist() == [100, 100, 100]
@@ -64,19 +65,22 @@ def run(tmp_path: Path) -> RunFolder:
     hdf5.write(dataset, record_episodes([1, 2, 3]), {})
     folder = RunFolder(tmp_path / "run")
     folder.path.mkdir()
-    config = TrainConfig(task="reacher2d", dataset=dataset, language_loss_weight=0.1)
+    config = TrainConfig.of("reacher2d", dataset=str(dataset), hold_out=0.34, language_loss_weight=0.1)
     (folder.path / "config.json").write_text(json.dumps(config.to_json()))
     (folder.path / "data.json").write_text(json.dumps({"dataset_sha256": "abc"}))
     rows = [f"{update},{1 / update},{5 - update / 100},0.1,0.001" for update in range(1, 120)]
     folder.metrics.write_text("\n".join(["update,action_loss,language_loss,gradient_norm,learning_rate", *rows]))
-    scores = evaluation.scores_of(played(), task="reacher2d", policy="run", revision="", hop=1)
-    header = "update,task,policy,revision,hop,target_return,seed,episode_return,episode_length,normalized_score"
-    lines = [
-        f"{update},{s.task},{s.policy},,{s.hop},{s.target_return},{s.seed},{s.episode_return},100,{s.normalized_score}"
-        for update in (60, 119)
-        for s in scores
-    ]
-    folder.scores.write_text("\n".join([header, *lines]))
+    for update in (60, 119):
+        scores = evaluation.scores_of(
+            *(played(),),
+            task="reacher2d",
+            policy="run",
+            revision="",
+            hop=1,
+            reference=config.task.reference_returns,
+            origin=evaluation.Origin(update=update),
+        )
+        evaluation.write_scores(folder.scores, scores, append=True)
     return folder
 
 
@@ -90,7 +94,9 @@ def played() -> list[EpisodeResult]:
 
 
 def write_evaluation(folder: Path, task: str) -> None:
-    scores = evaluation.scores_of(played(), task=task, policy="arm", revision="0123456789ab", hop=1)
+    scores = evaluation.scores_of(
+        played(), task=task, policy="arm", revision="0123456789ab", hop=1, reference=ReferenceReturns(0, 100)
+    )
     evaluation.write_scores(folder / "scores.csv", scores)
     evaluation.write_traces(folder / "traces.npz", played())
 

@@ -113,7 +113,7 @@ def test_every_evaluation_plays_every_target_and_hop_in_episodes_of_its_own(fini
     assert [(row["hop"], row["target_return"]) for row in rows] == [
         (hop, target) for hop in ("2", "1") for target in ("76.0", "76.0", "40.0", "40.0")
     ]
-    assert len({row["seed"] for row in rows}) == 2
+    assert len({row["episode_seed"] for row in rows}) == 2
     assert {row["episode_length"] for row in rows} == {"100"}
     assert len({evaluation_seed(seed, update) for seed in range(3) for update in range(0, 50, 5)}) == 30
 
@@ -173,7 +173,7 @@ def test_the_command_line_says_how_to_go_on_and_exits_with_130(
     words = [
         "train",
         "--task",
-        config.task,
+        config.task.name,
         "--dataset",
         str(config.dataset),
         "--lm",
