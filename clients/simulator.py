@@ -8,7 +8,9 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-from gymnasium.spaces import Box, Space
+from gymnasium.envs.registration import EnvSpec
+from gymnasium.spaces import Box, Dict, Space, Tuple
+from gymnasium.wrappers import FlattenObservation
 
 from lamo.errors import SimulatorError
 from lamo.rollout import Environment
@@ -19,7 +21,7 @@ def simulator(environment_id: str, policy: PolicyInfo) -> Callable[[], Environme
     """What makes environments of this id, after one was made and found to fit the policy.
 
     Args:
-        environment_id: Gymnasium's, `module:id` where a module registers it.
+        environment_id: Gymnasium's, `module:id` where a module registers it; or an `EnvSpec` as JSON.
 
     Raises:
         SimulatorError: there is no such environment, it cannot be made, or its spaces are not the policy's.
@@ -34,7 +36,13 @@ def simulator(environment_id: str, policy: PolicyInfo) -> Callable[[], Environme
 
 
 def make_environment(environment_id: str) -> gymnasium.Env[Any, Any]:
-    """One environment of this id.
+    """One environment of this id, its observations flat.
+
+    Observations of several parts are flattened as `gymnasium.spaces.utils.flatten` does: the parts of a Dict
+    in the order of its space (Gymnasium sorts the keys of a plain dict), each part in C order.
+
+    Args:
+        environment_id: Gymnasium's; or an `EnvSpec` as JSON, which begins with a brace.
 
     Raises:
         SimulatorError: there is no such environment, or it cannot be made.
@@ -43,10 +51,17 @@ def make_environment(environment_id: str) -> gymnasium.Env[Any, Any]:
         with warnings.catch_warnings():
             # The paper's tasks are the -v4 ones: v5 changed rewards and frictions, so its scores do not compare.
             warnings.filterwarnings("ignore", r".*environment \S+ is out of date", DeprecationWarning)
-            return gymnasium.make(environment_id)
-    except (gymnasium.error.Error, ImportError, TypeError, ValueError) as error:
+            spec = EnvSpec.from_json(environment_id) if environment_id.startswith("{") else environment_id
+            return _flat(gymnasium.make(spec))
+    except (gymnasium.error.Error, AttributeError, ImportError, KeyError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise SimulatorError(f"environment {environment_id!r} cannot be made: {reason}") from error
+
+
+def _flat(environment: gymnasium.Env[Any, Any]) -> gymnasium.Env[Any, Any]:
+    if isinstance(environment.observation_space, Dict | Tuple):
+        return FlattenObservation(environment)
+    return environment
 
 
 def _check_observations(environment_id: str, space: Space[Any], policy: PolicyInfo) -> None:

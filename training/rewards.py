@@ -1,37 +1,53 @@
-"""Rewards put into the unit that is trained on: differences of a running total, or all at the last step."""
+"""What the rewards of recorded trajectories are turned into before returns-to-go are computed from them."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-from training.trajectories import Trajectories
-
-Rewards = NDArray[np.float64]  # [T]
+from lamo.errors import DatasetError
+from training.trajectories import Trajectories, Trajectory
 
 
 def differenced(trajectories: Trajectories) -> Trajectories:
-    """Pays each task once, where the data pays the number of solved tasks at every step (D4RL's Kitchen).
+    """Pay each solved task once, where the data pay the number of solved tasks at every step.
 
-    A task that is undone and solved again is not paid again: what counts is the highest number so far.
+    D4RL's Kitchen files pay so, while their environment pays a task on the one step that first solves it: at
+    training the returns-to-go are hundreds, at evaluation at most 4. The reward of a step becomes what it adds
+    to the largest number so far; the first step keeps its own. A task that is undone costs nothing and pays
+    nothing when it is solved again. (One that is undone while another is solved hides that one: the number
+    does not tell which.)
+
+    Raises:
+        DatasetError: a reward is not a number of solved tasks.
     """
-    return _changed(trajectories, lambda rewards: np.diff(np.maximum.accumulate(rewards), prepend=0.0))
+    for index, trajectory in enumerate(trajectories):
+        rewards = trajectory.rewards
+        wrong = rewards[(rewards < 0) | (rewards != np.floor(rewards)) | ~np.isfinite(rewards)]
+        if wrong.size:
+            raise DatasetError(
+                f"{trajectories.source or trajectories.name} pays {wrong[0]:g} in trajectory {index}: "
+                "not a number of solved tasks, of which differences could be taken"
+            )
+    return replace(trajectories, trajectories=tuple(map(_paid_once, trajectories)))
 
 
 def delayed(trajectories: Trajectories) -> Trajectories:
-    """Moves all reward of an episode to its last step, as the "delayed" mode of the Decision Transformer."""
+    """Pay the whole episode return on the last step and nothing before: the delayed-reward setting.
 
-    def last(rewards: Rewards) -> Rewards:
-        moved = np.zeros_like(rewards)
-        moved[-1] = rewards.sum()
-        return moved
-
-    return _changed(trajectories, last)
+    Its returns-to-go are constant; a policy trained on them keeps the target return through an episode
+    (`PolicyConfig.delayed_reward`).
+    """
+    return replace(trajectories, trajectories=tuple(map(_paid_at_the_end, trajectories)))
 
 
-def _changed(trajectories: Trajectories, change: Callable[[Rewards], Rewards]) -> Trajectories:
-    changed = (dataclasses.replace(item, rewards=change(item.rewards)) for item in trajectories)
-    return dataclasses.replace(trajectories, trajectories=tuple(changed))
+def _paid_once(trajectory: Trajectory) -> Trajectory:
+    most = np.maximum.accumulate(trajectory.rewards)  # [T]
+    return replace(trajectory, rewards=np.diff(most, prepend=0.0))
+
+
+def _paid_at_the_end(trajectory: Trajectory) -> Trajectory:
+    rewards = np.zeros_like(trajectory.rewards)  # [T]
+    rewards[-1] = trajectory.episode_return
+    return replace(trajectory, rewards=rewards)

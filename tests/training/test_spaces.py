@@ -39,8 +39,10 @@ def test_every_task_is_described_as_its_environment_is(name: str) -> None:
     assert config.action.low == tuple(environment.action_space.low)
     names = config.observation.names
     assert names is None or len(set(names)) == config.observation.size
-    if config.step_seconds is not None:
-        assert config.step_seconds == pytest.approx(getattr(environment.unwrapped, "dt", STEP_SECONDS))
+    simulator = getattr(environment.unwrapped, "simulator", environment.unwrapped)
+    assert config.step_seconds == pytest.approx(
+        getattr(getattr(simulator, "robot_env", simulator), "dt", STEP_SECONDS)
+    )
     assert environment.spec is not None
     assert config.max_timesteps == environment.spec.max_episode_steps
     assert (config.context_length, config.return_scale) == (task.context_length, task.return_scale)
