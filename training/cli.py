@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from lamo.errors import InputError, LamoError
 
 COMMANDS = {
+    "tasks": ("training.task_table", "training.task_table", "list the tasks, or where their presets differ"),
     "data": ("training.data", "training.data", "make, convert and inspect offline data"),
     "pretrain": ("training.pretrain_config", "training.pretrain", "make a small language model from text"),
     "train": ("training.options", "training.train", "train a policy and export it"),
