@@ -44,6 +44,11 @@ class Batch:
         positions = torch.arange(self.timesteps.shape[1], device=self.lengths.device)
         return positions < self.lengths[:, None]
 
+    def part(self, index: int, parts: int) -> Batch:
+        """One of so many nearly equal parts of the rows, in their order."""
+        tensors = (self.returns_to_go, self.states, self.actions, self.timesteps, self.lengths)
+        return Batch(*(tensor.tensor_split(parts)[index] for tensor in tensors))
+
 
 class Scaling:
     """Turns raw numbers into what the network takes: returns by the return scale, observations to states."""
@@ -110,8 +115,8 @@ def interleave(
     return torch.stack((returns_to_go, states, actions), dim=2).flatten(1, 2)
 
 
-def state_tokens(
-    hidden: Tensor,  # [batch, 3 * timesteps, n_embd]
-) -> Tensor:  # [batch, timesteps, n_embd]
-    """The tokens at which actions are read."""
-    return hidden[:, 1::3]
+def state_token(
+    timesteps: Tensor,  # [...] int64, within the batch
+) -> Tensor:  # [...] int64
+    """Positions of the tokens at which the actions of these timesteps are read."""
+    return 3 * timesteps + 1
