@@ -103,7 +103,14 @@ class Scaling:
         return self.batch(returns_to_go, observations, actions, steps, lengths)
 
     def _to_device(self, tensor: Tensor) -> Tensor:
-        return tensor.to(self.device, non_blocking=True)
+        return to_device(tensor, self.device)
+
+
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor of this machine's memory on a device, without waiting for it."""
+    if device.type == "cuda":  # from memory that may be paged out, a copy makes the caller wait
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
 
 
 def interleave(

@@ -73,7 +73,7 @@ class Attention(nn.Module):
         self,
         mapped: Tensor,  # [batch, tokens, n_embd]
     ) -> Tensor:  # [batch, n_head, tokens, head_dim]
-        return mapped.unflatten(-1, (self.n_head, -1)).transpose(1, 2)
+        return mapped.view(*mapped.shape[:2], self.n_head, -1).transpose(1, 2)
 
 
 class Block(nn.Module):

@@ -20,6 +20,8 @@ SEED_LM = "seed"
 
 Preset = Literal["paper", "fixed"]
 
+Precision = Literal["float32", "bf16", "fp16"]
+
 
 @dataclass(frozen=True)
 class TrainConfig:
@@ -53,6 +55,12 @@ class TrainConfig:
         seed: of weights, drawn trajectories, batches, text and episodes.
         device: where to train, "cpu" or "cuda".
         threads: CPU threads of torch; None leaves torch's choice. Other numbers give other rounding.
+        precision: what the network computes in; weights, optimizer and losses are float32 all the same. "fp16"
+            scales the loss, and skips an update whose gradients overflow.
+        accumulate: parts that each process computes its share of a batch in, for less memory; the same gradients.
+        gradient_checkpointing: compute each block of the trunk again on the way back, for less memory; None for
+            trunks of `LARGE_TRUNK` parameters and more.
+        compile: `torch.compile` the network: a minute at first, then faster updates on a GPU.
         save_every: updates between snapshots; there is always one at the end and when interrupted.
         keep: how many snapshots stay; older ones are removed.
     """
@@ -83,19 +91,25 @@ class TrainConfig:
     seed: int = 0
     device: str = "cpu"
     threads: int | None = None
+    precision: Precision = "float32"
+    accumulate: int = 1
+    gradient_checkpointing: bool | None = None
+    compile: bool = False
     save_every: int = 2500
     keep: int = 1
 
     def __post_init__(self) -> None:
         task = get_task(self.task)
-        for name in ("batch_size", "updates", "gradient_clip", "learning_rate", "lora_rank", "save_every", "keep"):
+        sizes = ("batch_size", "updates", "accumulate", "lora_rank", "save_every", "keep")
+        for name in (*sizes, "gradient_clip", "learning_rate"):
             _check(name, getattr(self, name), "above 0", getattr(self, name) > 0)
         for name in ("language_loss_weight", "weight_decay", "warm_up", "eval_every", "eval_episodes", "seed"):
             value = getattr(self, name)
             _check(name, value, "finite and at least 0", value >= 0 and math.isfinite(value))
         for name in ("dropout", "lora_dropout"):
             _check(name, getattr(self, name), "in [0, 1)", 0 <= getattr(self, name) < 1)
-        _check("preset", self.preset, f"one of {', '.join(get_args(Preset))}", self.preset in get_args(Preset))
+        for name, choices in (("preset", get_args(Preset)), ("precision", get_args(Precision))):
+            _check(name, getattr(self, name), f"one of {', '.join(choices)}", getattr(self, name) in choices)
         inside = all(1 <= hop <= task.context_length for hop in self.hops)
         _check("hops", self.hops, f"one or more of 1..{task.context_length}", bool(self.hops) and inside)
         targets = self.targets

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lamo.batch import Batch, Scaling
+from lamo.batch import Batch, Scaling, to_device
 from lamo.config import PolicyConfig
 from lamo.errors import LanguageModelError
 from lamo.model import LamoModel
@@ -18,11 +18,12 @@ from lamo.trunk import PretrainedTrunk
 from training import data
 from training.config import TrainConfig
 from training.corpus import CorpusIdentity, LanguageBatches, load_corpus
-from training.device import usable_device
 from training.environments import make_environment
 from training.language_model import fingerprint, load_trunk, location
-from training.learner import Learner, WordEmbeddings
+from training.learner import Learner
 from training.lora import add_lora
+from training.objective import WordEmbeddings
+from training.processes import Processes
 from training.sampling import Subtrajectories, SubtrajectorySampler
 from training.spaces import check_data, policy_config
 from training.tasks import get_task
@@ -49,12 +50,14 @@ class Experiment:
     """A run, ready for its first update.
 
     Attributes:
+        processes: those that train this run together, this one among them.
         trajectories: those that are trained on; `indices` says which of the data set's they are.
         trunk_sha256: identity of the frozen weights.
         text: None where the language loss has no weight.
     """
 
     config: TrainConfig
+    processes: Processes
     policy_config: PolicyConfig
     normalization: Normalization
     trajectories: Trajectories
@@ -77,8 +80,10 @@ class Experiment:
         Raises:
             InputError: the data, the language model, the text or the device cannot be used.
         """
-        device = usable_device(config.device)
-        complete = data.read(config.dataset)
+        processes = Processes.join(config)
+        device = processes.device
+        with processes.leader_first():
+            complete = data.read(config.dataset)
         indices = complete.draw_indices(config.sample_ratio, config.seed)
         trajectories = complete.subset(indices)
         pretrained = load_trunk(config.lm, random_init=config.random_init, dropout=config.dropout, seed=config.seed)
@@ -91,12 +96,13 @@ class Experiment:
         words = None if text is None else _words(config, pretrained, device)
         return cls(
             config=config,
+            processes=processes,
             policy_config=policy,
             normalization=normalization,
             trajectories=trajectories,
             indices=indices,
             trunk_sha256=trunk_sha256,
-            learner=Learner(model, config, words),
+            learner=Learner(model, config, processes, words),
             sampler=SubtrajectorySampler(
                 trajectories, policy.context_length, generator(config.seed, SUBTRAJECTORY_STREAM)
             ),
@@ -122,7 +128,7 @@ class Experiment:
         """The next text, [LANGUAGE_BLOCKS, tokens]; None where the language loss has no weight."""
         if self.text is None:
             return None
-        return torch.from_numpy(self.text.batches.draw()).to(self.scaling.device)
+        return to_device(torch.from_numpy(self.text.batches.draw()), self.scaling.device)
 
 
 def generator(seed: int, stream: int) -> np.random.Generator:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 
 from lamo.errors import ConfigError
-from training.config import Preset, TrainConfig
+from training.config import Precision, Preset, TrainConfig
 from training.tasks import TASKS
 
-CHANGEABLE = ("updates", "threads", "device")
+CHANGEABLE = ("updates", "threads", "device", "accumulate", "gradient_checkpointing", "compile")
 """What may be given again when a run is resumed; everything else would make it another run."""
 
 _DEFAULTS = {field.name: field.default for field in dataclasses.fields(TrainConfig)}
@@ -43,6 +44,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("seed", int, "of everything that is drawn")
     add("device", str, "cpu or cuda")
     add("threads", int, "CPU threads (default: torch's choice)")
+    add("precision", str, "what the network computes in", choices=get_args(Precision))
+    add("accumulate", int, "parts that a process computes its share of a batch in, for less memory")
+    add(
+        "gradient_checkpointing",
+        _yes_or_no,
+        "compute blocks again on the way back, for less memory (default: from gpt2-medium's size on)",
+        metavar="yes|no",
+    )
+    add.flag("compile", "torch.compile the network")
     add = _Adder(parser.add_argument_group("what is written meanwhile"))
     add("eval_every", int, "updates between evaluations; 0: at the end only")
     add("eval_episodes", int, "episodes per target return; 0: never")
@@ -84,7 +94,7 @@ class _Adder:
     def __init__(self, group: Any) -> None:
         self._group = group
 
-    def __call__(self, name: str, kind: type, text: str, **more: Any) -> None:
+    def __call__(self, name: str, kind: Callable[[str], Any], text: str, **more: Any) -> None:
         default = _DEFAULTS[name]
         if default not in (dataclasses.MISSING, None, ()):
             shown = " ".join(map(str, default)) if isinstance(default, tuple) else default
@@ -108,6 +118,13 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
 def _given(arguments: argparse.Namespace) -> dict[str, Any]:
     values = {name: value for name, value in vars(arguments).items() if name in _DEFAULTS}
     return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+
+
+def _yes_or_no(word: str) -> bool:
+    try:
+        return {"yes": True, "no": False}[word]
+    except KeyError:
+        raise argparse.ArgumentTypeError(f"{word!r} is neither yes nor no") from None
 
 
 def _option(name: str) -> str:
