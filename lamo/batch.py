@@ -113,13 +113,13 @@ def to_device(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor.to(device, non_blocking=True)
 
 
-def interleave(
+def stack_tokens(
     returns_to_go: Tensor,  # [batch, timesteps, n_embd]
     states: Tensor,  # [batch, timesteps, n_embd]
     actions: Tensor,  # [batch, timesteps, n_embd]
-) -> Tensor:  # [batch, 3 * timesteps, n_embd]
-    """Token order (R_0, s_0, a_0, R_1, s_1, a_1, ...)."""
-    return torch.stack((returns_to_go, states, actions), dim=2).flatten(1, 2)
+) -> Tensor:  # [batch, timesteps, 3, n_embd]
+    """Token order (R_0, s_0, a_0, R_1, s_1, a_1, ...), the three of a timestep still apart."""
+    return torch.stack((returns_to_go, states, actions), dim=2)
 
 
 def state_token(

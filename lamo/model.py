@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lamo.batch import Batch, interleave, state_token
+from lamo.batch import Batch, stack_tokens, state_token
 from lamo.config import PolicyConfig
 from lamo.trunk import Trunk
 
@@ -96,14 +96,14 @@ class LamoModel(nn.Module):
         return actions
 
     def _tokens(self, batch: Batch) -> Tensor:  # [batch, 3 * timesteps, n_embd]
-        time = self.embed_timestep(batch.timesteps).repeat_interleave(3, dim=1)
-        tokens = interleave(
+        time = self.embed_timestep(batch.timesteps).unsqueeze(2)  # [batch, timesteps, 1, n_embd]
+        tokens = stack_tokens(
             self.embed_return(batch.returns_to_go),
             self.embed_state(batch.states),
             self.embed_action(batch.actions),
-        )
+        )  # [batch, timesteps, 3, n_embd]
         if self.norm_first:
             normed: Tensor = self.embed_ln(tokens) + time
         else:
             normed = self.embed_ln(tokens + time)
-        return normed
+        return normed.flatten(1, 2)

@@ -58,7 +58,6 @@ def test_two_processes_go_on_with_a_run_as_one_would_and_save_it_when_interrupte
     said = _interrupt_when(saved, [*TWO_PROCESSES, "--resume", str(folder.path), "--updates", "100000"])
     stopped = folder.snapshot().update
     assert stopped >= 6, said
-
     assert "interrupted and saved" in said
     losses = _losses(folder)
     assert len(losses) == stopped
