@@ -44,6 +44,11 @@ class Batch:
         positions = torch.arange(self.timesteps.shape[1], device=self.lengths.device)
         return positions < self.lengths[:, None]
 
+    def part(self, index: int, parts: int) -> Batch:
+        """One of so many nearly equal parts of the rows, in their order."""
+        tensors = (self.returns_to_go, self.states, self.actions, self.timesteps, self.lengths)
+        return Batch(*(tensor.tensor_split(parts)[index] for tensor in tensors))
+
 
 class Scaling:
     """Turns raw numbers into what the network takes: returns by the return scale, observations to states."""
@@ -98,20 +103,27 @@ class Scaling:
         return self.batch(returns_to_go, observations, actions, steps, lengths)
 
     def _to_device(self, tensor: Tensor) -> Tensor:
-        return tensor.to(self.device, non_blocking=True)
+        return to_device(tensor, self.device)
 
 
-def interleave(
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor of this machine's memory on a device, without waiting for it."""
+    if device.type == "cuda":  # from memory that may be paged out, a copy makes the caller wait
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
+
+
+def stack_tokens(
     returns_to_go: Tensor,  # [batch, timesteps, n_embd]
     states: Tensor,  # [batch, timesteps, n_embd]
     actions: Tensor,  # [batch, timesteps, n_embd]
-) -> Tensor:  # [batch, 3 * timesteps, n_embd]
-    """Token order (R_0, s_0, a_0, R_1, s_1, a_1, ...)."""
-    return torch.stack((returns_to_go, states, actions), dim=2).flatten(1, 2)
+) -> Tensor:  # [batch, timesteps, 3, n_embd]
+    """Token order (R_0, s_0, a_0, R_1, s_1, a_1, ...), the three of a timestep still apart."""
+    return torch.stack((returns_to_go, states, actions), dim=2)
 
 
-def state_tokens(
-    hidden: Tensor,  # [batch, 3 * timesteps, n_embd]
-) -> Tensor:  # [batch, timesteps, n_embd]
-    """The tokens at which actions are read."""
-    return hidden[:, 1::3]
+def state_token(
+    timesteps: Tensor,  # [...] int64, within the batch
+) -> Tensor:  # [...] int64
+    """Positions of the tokens at which the actions of these timesteps are read."""
+    return 3 * timesteps + 1

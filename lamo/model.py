@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lamo.batch import Batch, interleave, state_tokens
+from lamo.batch import Batch, stack_tokens, state_token
 from lamo.config import PolicyConfig
 from lamo.errors import ConfigError
 from lamo.trunk import Trunk
@@ -82,26 +82,31 @@ class LamoModel(nn.Module):
 
     def forward(self, batch: Batch) -> Tensor:  # [batch, timesteps, action_dim]
         """The proposed action at every timestep."""
-        actions: Tensor = self.predict_action(state_tokens(self.trunk(self._tokens(batch))))
-        return actions
+        timesteps = torch.arange(batch.timesteps.shape[1], device=batch.timesteps.device)
+        return self._actions(batch, state_token(timesteps[None]))
 
     def last_actions(self, batch: Batch) -> Tensor:  # [batch, action_dim]
         """The proposed action at the last real timestep of every row."""
-        tokens = self._tokens(batch)[:, :-1]  # the last action is open: its token would be seen by nobody
-        states = state_tokens(self.trunk(tokens))
-        rows = torch.arange(len(states), device=states.device)
-        actions: Tensor = self.predict_action(states[rows, batch.lengths - 1])
+        return self._actions(batch, state_token(batch.lengths[:, None] - 1)).squeeze(1)
+
+    def _actions(
+        self,
+        batch: Batch,
+        read: Tensor,  # [batch or 1, reads] int64, state tokens
+    ) -> Tensor:  # [batch, reads, action_dim]
+        tokens = self._tokens(batch)[:, :-1]  # the last action's token is seen by no state's
+        actions: Tensor = self.predict_action(self.trunk(tokens, read))
         return actions
 
     def _tokens(self, batch: Batch) -> Tensor:  # [batch, 3 * timesteps, n_embd]
-        time = self.embed_timestep(batch.timesteps).repeat_interleave(3, dim=1)
-        tokens = interleave(
+        time = self.embed_timestep(batch.timesteps).unsqueeze(2)  # [batch, timesteps, 1, n_embd]
+        tokens = stack_tokens(
             self.embed_return(batch.returns_to_go),
             self.embed_state(batch.states),
             self.embed_action(batch.actions),
-        )
+        )  # [batch, timesteps, 3, n_embd]
         if self.norm_first:
             normed: Tensor = self.embed_ln(tokens) + time
         else:
             normed = self.embed_ln(tokens + time)
-        return normed
+        return normed.flatten(1, 2)

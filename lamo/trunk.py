@@ -17,6 +17,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from lamo.config import Activation, TrunkConfig
 from lamo.errors import ConfigError, LanguageModelError
@@ -52,20 +53,27 @@ class Attention(nn.Module):
     def forward(
         self,
         hidden: Tensor,  # [batch, tokens, n_embd]
-    ) -> Tensor:  # [batch, tokens, n_embd]
-        """Each token attends to itself and those before it."""
-        heads = (map_(hidden).unflatten(-1, (self.n_head, -1)).transpose(1, 2) for map_ in (self.q, self.k, self.v))
-        query, key, value = heads  # [batch, n_head, tokens, head_dim]
+        read: Tensor | None = None,  # [batch or 1, reads] int64
+    ) -> Tensor:  # [batch, reads or tokens, n_embd]
+        """Each token attends to itself and those before it; `read` as in `Trunk.forward`."""
+        query = self._heads(self.q(hidden if read is None else gather_tokens(hidden, read)))
         attended = functional.scaled_dot_product_attention(
             query,
-            key,
-            value,
+            self._heads(self.k(hidden)),
+            self._heads(self.v(hidden)),
+            attn_mask=None if read is None else _visible(read, hidden.shape[1]),
             dropout_p=self.dropout if self.training else 0.0,
-            is_causal=True,
+            is_causal=read is None,
             scale=self.scale,
         )
         merged: Tensor = self.proj(attended.transpose(1, 2).flatten(2))
         return merged
+
+    def _heads(
+        self,
+        mapped: Tensor,  # [batch, tokens, n_embd]
+    ) -> Tensor:  # [batch, n_head, tokens, head_dim]
+        return mapped.view(*mapped.shape[:2], self.n_head, -1).transpose(1, 2)
 
 
 class Block(nn.Module):
@@ -84,9 +92,11 @@ class Block(nn.Module):
     def forward(
         self,
         hidden: Tensor,  # [batch, tokens, n_embd]
-    ) -> Tensor:  # [batch, tokens, n_embd]
-        """Attention, then the two-layer map, each added to what came in."""
-        hidden = hidden + self.dropout(self.attention(self.ln_1(hidden)))
+        read: Tensor | None = None,  # [batch or 1, reads] int64
+    ) -> Tensor:  # [batch, reads or tokens, n_embd]
+        """Attention, then the two-layer map, each added to what came in; `read` as in `Trunk.forward`."""
+        attended = self.dropout(self.attention(self.ln_1(hidden), read))
+        hidden = attended + (hidden if read is None else gather_tokens(hidden, read))
         mapped: Tensor = self.dropout(self.proj(self.activation(self.fc(self.ln_2(hidden)))))
         return hidden + mapped
 
@@ -96,11 +106,16 @@ class Trunk(nn.Module):
 
     `dropout` is GPT-2's (after the embeddings, on attention weights and on both residual branches); it acts in
     training mode only and is no part of a served policy.
+
+    Attributes:
+        checkpointing: in training, keep each block's input alone and compute the block again on the way back: the
+            same gradients with a fraction of the memory, for a third more arithmetic.
     """
 
     def __init__(self, config: TrunkConfig, dropout: float = 0.0) -> None:
         super().__init__()
         self.config = config
+        self.checkpointing = False
         self.dropout = nn.Dropout(dropout)
         self.blocks = nn.ModuleList(Block(config, layer, dropout) for layer in range(config.n_layer))
         self.ln_f = nn.LayerNorm(config.n_embd, eps=config.layer_norm_epsilon)
@@ -108,13 +123,42 @@ class Trunk(nn.Module):
     def forward(
         self,
         tokens: Tensor,  # [batch, tokens, n_embd]
-    ) -> Tensor:  # [batch, tokens, n_embd]
-        """Every token sees itself and those before it. Padding belongs at the end, where nothing sees it."""
+        read: Tensor | None = None,  # [batch or 1, reads] int64
+    ) -> Tensor:  # [batch, reads or tokens, n_embd]
+        """Every token sees itself and those before it. Padding belongs at the end, where nothing sees it.
+
+        Args:
+            read: positions of the tokens whose output is wanted, None for all. The last block computes its queries
+                and all that follows them for these alone: nothing reads the rest.
+        """
         hidden = self.dropout(tokens)
-        for block in self.blocks:
-            hidden = block(hidden)
-        last: Tensor = self.ln_f(hidden)
+        for block in self.blocks[:-1]:
+            hidden = self._through(block, hidden)
+        last: Tensor = self.ln_f(self._through(self.blocks[-1], hidden, read))
         return last
+
+    def _through(self, block: nn.Module, hidden: Tensor, read: Tensor | None = None) -> Tensor:
+        if self.checkpointing and self.training:
+            recomputed: Tensor = checkpoint(block, hidden, read, use_reentrant=False)
+            return recomputed
+        computed: Tensor = block(hidden, read)
+        return computed
+
+
+def gather_tokens(
+    hidden: Tensor,  # [batch, tokens, n_embd]
+    read: Tensor,  # [batch or 1, reads] int64
+) -> Tensor:  # [batch, reads, n_embd]
+    """The tokens at these positions of each row."""
+    return hidden.gather(1, read[:, :, None].expand(len(hidden), -1, hidden.shape[-1]))
+
+
+def _visible(
+    read: Tensor,  # [batch or 1, reads] int64
+    tokens: int,
+) -> Tensor:  # [batch or 1, 1, reads, tokens] bool
+    """What the tokens at these positions may attend to: themselves and those before."""
+    return (torch.arange(tokens, device=read.device) <= read[:, :, None]).unsqueeze(1)
 
 
 @dataclass(frozen=True)

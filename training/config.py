@@ -22,6 +22,10 @@ SEED_LM = "seed"
 
 Adaptation = Literal["lora", "full", "frozen"]
 
+Precision = Literal["float32", "bf16", "fp16"]
+
+_CHOICES = {"preset": Preset, "algorithm": Algorithm, "adaptation": Adaptation, "precision": Precision}
+
 
 @dataclass(frozen=True)
 class TrainConfig:
@@ -63,6 +67,12 @@ class TrainConfig:
         seed: of weights, drawn trajectories, batches, text and episodes.
         device: where to train, "cpu" or "cuda".
         threads: CPU threads of torch; None leaves torch's choice. Other numbers give other rounding.
+        precision: what the network computes in; weights, optimizer and losses are float32 all the same. "fp16"
+            scales the loss, and skips an update whose gradients overflow.
+        accumulate: parts that each process computes its share of a batch in, for less memory; the same gradients.
+        gradient_checkpointing: compute each block of the trunk again on the way back, for less memory; None for
+            trunks of `LARGE_TRUNK` parameters and more.
+        compile: `torch.compile` the network: a minute at first, then faster updates on a GPU.
         save_every: updates between snapshots; there is always one at the end and when interrupted.
         keep: how many snapshots stay; older ones are removed.
     """
@@ -101,18 +111,23 @@ class TrainConfig:
     seed: int = 0
     device: str = "cpu"
     threads: int | None = None
+    precision: Precision = "float32"
+    accumulate: int = 1
+    gradient_checkpointing: bool | None = None
+    compile: bool = False
     save_every: int = 2500
     keep: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "updates", "gradient_clip", "learning_rate", "lora_rank", "save_every", "keep"):
+        sizes = ("batch_size", "updates", "accumulate", "lora_rank", "save_every", "keep")
+        for name in (*sizes, "gradient_clip", "learning_rate"):
             _check(name, getattr(self, name), "above 0", getattr(self, name) > 0)
         for name in ("language_loss_weight", "weight_decay", "warm_up", "eval_every", "eval_episodes", "seed"):
             value = getattr(self, name)
             _check(name, value, "finite and at least 0", value >= 0 and math.isfinite(value))
         for name in ("dropout", "lora_dropout", "hold_out"):
             _check(name, getattr(self, name), "in [0, 1)", 0 <= getattr(self, name) < 1)
-        for name, kinds in (("preset", Preset), ("algorithm", Algorithm), ("adaptation", Adaptation)):
+        for name, kinds in _CHOICES.items():
             value, known = getattr(self, name), get_args(kinds)
             _check(name, value, f"one of {', '.join(known)}", value in known)
         for name in ("threads", "lora_learning_rate"):

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lamo.batch import Batch, Scaling
+from lamo.batch import Batch, Scaling, to_device
 from lamo.config import PolicyConfig
 from lamo.errors import ConfigError, LanguageModelError
 from lamo.evaluation import Origin
@@ -20,10 +20,11 @@ from training.adaptation import adapt
 from training.algorithms import NO_LM
 from training.config import TrainConfig
 from training.corpus import CorpusIdentity, LanguageBatches, load_corpus
-from training.device import usable_device
 from training.language_model import fingerprint, load_trunk, location
-from training.learner import Learner, WordEmbeddings
+from training.learner import Learner
+from training.objective import WordEmbeddings
 from training.offline_data import OfflineData
+from training.processes import Processes
 from training.sampling import Subtrajectories, SubtrajectorySampler
 from training.spaces import policy_config
 from training.tokenizer import load_tokenizer
@@ -49,12 +50,14 @@ class Experiment:
     """A run, ready for its first update.
 
     Attributes:
+        processes: those that train this run together, this one among them.
         data: the trajectories that are trained on, and those held out.
         trunk_sha256: identity of the weights the trunk began with; empty where there is no trunk.
         text: None where the language loss has no weight.
     """
 
     config: TrainConfig
+    processes: Processes
     policy_config: PolicyConfig
     normalization: Normalization
     data: OfflineData
@@ -90,8 +93,10 @@ class Experiment:
         Raises:
             InputError: the data, the language model, the text or the device cannot be used.
         """
-        device = usable_device(config.device)
-        data = OfflineData.read(config)
+        processes = Processes.join(config)
+        device = processes.device
+        with processes.leader_first():
+            data = OfflineData.read(config)
         pretrained = None if config.algorithm == "bc" else load_trunk(
             config.lm, random_init=config.random_init, dropout=config.dropout, seed=config.seed
         )  # fmt: skip
@@ -103,11 +108,12 @@ class Experiment:
         network = _network(config, policy, pretrained).to(device)
         return cls(
             config=config,
+            processes=processes,
             policy_config=policy,
             normalization=normalization,
             data=data,
             trunk_sha256=trunk_sha256,
-            learner=Learner(network, config, words),
+            learner=Learner(network, config, processes, words),
             sampler=SubtrajectorySampler(
                 data.trained, policy.context_length, generator(config.seed, SUBTRAJECTORY_STREAM)
             ),
@@ -133,7 +139,7 @@ class Experiment:
         """The next text, [LANGUAGE_BLOCKS, tokens]; None where the language loss has no weight."""
         if self.text is None:
             return None
-        return torch.from_numpy(self.text.batches.draw()).to(self.scaling.device)
+        return to_device(torch.from_numpy(self.text.batches.draw()), self.scaling.device)
 
 
 def generator(seed: int, stream: int) -> np.random.Generator:

@@ -16,6 +16,7 @@ from torch.utils.tensorboard import SummaryWriter
 from lamo.errors import ConfigError
 from lamo.evaluation import Score, score_of, summarize, write_scores
 from training.learner import UpdateLosses
+from training.meter import Reading
 from training.run_folder import RunFolder
 
 METRICS = ("update", "action_loss", "language_loss", "gradient_norm", "learning_rate")
@@ -65,10 +66,8 @@ class Journal:
                 self._wandb.finish()
 
     def record(self, update: int, losses: UpdateLosses, learning_rate: float) -> None:
-        """One update; it is written with the next hundred."""
+        """One update; it is written by the next `flush`."""
         self._waiting.append(_Row(update, losses, learning_rate))
-        if len(self._waiting) >= FLUSH_EVERY:
-            self.flush()
 
     def flush(self) -> None:
         """Write what waits.
@@ -91,6 +90,12 @@ class Journal:
                     f"training diverged: action loss {values[0]}, gradient norm {values[2]} at update {row.update};"
                     " a lower learning rate may help"
                 )
+
+    def reading(self, update: int, reading: Reading) -> None:
+        """How fast it went, and the memory it took."""
+        if reading.updates_per_second is not None:
+            self._scalar("speed/updates_per_second", reading.updates_per_second, update)
+        self._scalar("speed/peak_memory_bytes", reading.peak_memory_bytes, update)
 
     def evaluated(self, update: int) -> bool:
         """Whether an evaluation at this update has been written."""

@@ -1,7 +1,8 @@
-"""Learner: the model, its optimizer, and one update."""
+"""Learner: the model, its optimizer, and one update, in as many parts as processes and memory ask for."""
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,24 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from lamo.batch import Batch
-from lamo.cloning import BehaviorCloning
+from lamo.model import LamoModel
 from lamo.network import Network
 from training.adaptation import ADAPTED, trainable_groups, trainable_parameters
 from training.config import TrainConfig
-from training.losses import action_loss, language_loss
+from training.objective import Losses, Objective, Whole, WordEmbeddings
+from training.processes import Processes
 
-
-@dataclass(frozen=True)
-class WordEmbeddings:
-    """The language model's frozen embeddings, for the language loss.
-
-    Attributes:
-        wte: [vocab_size, n_embd].
-        wpe: [n_positions, n_embd]; None where language tokens get no position (`TrainConfig.preset`).
-    """
-
-    wte: Tensor
-    wpe: Tensor | None
+LARGE_TRUNK = 300_000_000
+"""Parameters from which on a trunk's blocks are computed again on the way back: gpt2-medium's has 302 million."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +28,7 @@ class UpdateLosses:
     Attributes:
         action: the action loss.
         language: the language loss, unweighted; None where there was no text.
-        gradient_norm: global norm before clipping.
+        gradient_norm: global norm before clipping; 0 where fp16 overflowed and the update was skipped.
     """
 
     action: Tensor
@@ -47,18 +39,36 @@ class UpdateLosses:
 class Learner:
     """Moves what trains in a model with LoRA, one update at a time."""
 
-    def __init__(self, model: Network, config: TrainConfig, words: WordEmbeddings | None = None) -> None:
+    def __init__(
+        self,
+        model: Network,
+        config: TrainConfig,
+        processes: Processes,
+        words: WordEmbeddings | None = None,
+    ) -> None:
         self.model = model
         self.config = config
+        self.processes = processes
         self.words = words
         self.parameters: dict[str, nn.Parameter] = trainable_parameters(model)
-        self.optimizer = torch.optim.AdamW(
+        if isinstance(model, LamoModel):
+            wanted = config.gradient_checkpointing
+            model.trunk.checkpointing = is_large(model.trunk) if wanted is None else wanted
+        optimizer = torch.optim.AdamW(
             _optimizer_groups(model, config),
             lr=config.learning_rate,
             weight_decay=config.weight_decay,
             eps=config.adam_epsilon,
             fused=True,
         )
+        prepare = processes.accelerator
+        self.optimizer = prepare.prepare_optimizer(optimizer, device_placement=False)
+        self._objective = prepare.prepare_model(Objective(model, words))
+
+    @property
+    def trained_parameters(self) -> int:
+        """How many numbers train."""
+        return sum(item.numel() for item in self.parameters.values())
 
     def update(
         self,
@@ -66,23 +76,59 @@ class Learner:
         token_ids: Tensor | None,  # [blocks, tokens]
         learning_rate: float,
     ) -> UpdateLosses:
-        """One optimizer step on a batch of subtrajectories and, where there are words for it, one of text."""
+        """One optimizer step on a batch of subtrajectories and, where there are words for it, one of text.
+
+        Every process gives the same whole batch, and computes its own rows of it.
+        """
         self.model.train()
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate * group["lr_factor"]
-        action = action_loss(self.model(batch), batch.actions, batch.attention_mask)
-        language = self._language_loss(token_ids)
-        loss = action if language is None else action + self.config.language_loss_weight * language
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        norm = nn.utils.clip_grad_norm_(self.parameters.values(), self.config.gradient_clip)
+        self.optimizer.zero_grad()
+        action, language = self._accumulate(batch, token_ids if self.words is not None else None)
+        clip = self.processes.accelerator.clip_grad_norm_
+        norm = clip(self.parameters.values(), self.config.gradient_clip)
+        if self.config.precision == "fp16":
+            norm = torch.where(norm.isfinite(), norm, 0.0)
         self.optimizer.step()
-        return UpdateLosses(action.detach(), None if language is None else language.detach(), norm)
+        return UpdateLosses(action, language, norm)
 
-    def _language_loss(self, token_ids: Tensor | None) -> Tensor | None:
-        if token_ids is None or self.words is None or isinstance(self.model, BehaviorCloning):
-            return None
-        return language_loss(self.model.trunk, token_ids, self.words.wte, self.words.wpe)
+    def _accumulate(self, batch: Batch, token_ids: Tensor | None) -> Losses:
+        """Add up the gradients of all parts; the losses of the whole update."""
+        whole, parts = Whole.of(batch, token_ids), self.processes.count * self.config.accumulate
+        first = self.processes.index * self.config.accumulate
+        own = range(first, first + self.config.accumulate)
+        action = torch.zeros((), device=batch.lengths.device)
+        language = torch.zeros_like(action)
+        for index in own:
+            text = None if token_ids is None else token_ids.tensor_split(parts)[index]
+            losses = self._backward(batch.part(index, parts), text, whole, last=index == own[-1])
+            action += losses.action.detach()
+            language += 0.0 if losses.language is None else losses.language.detach()
+        action, language = self._over_processes(torch.stack((action, language)))
+        return Losses(action, None if token_ids is None else language)
+
+    def _backward(self, batch: Batch, token_ids: Tensor | None, whole: Whole, *, last: bool) -> Losses:
+        accelerator = self.processes.accelerator
+        if token_ids is not None and len(token_ids) == 0:  # fewer blocks of text than parts
+            token_ids = None
+        with nullcontext() if last else accelerator.no_sync(self._objective):
+            losses: Losses = self._objective(batch, token_ids, whole)
+            loss = losses.action
+            if losses.language is not None:
+                loss = loss + self.config.language_loss_weight * losses.language
+            accelerator.backward(loss * self.processes.count)  # gradients are averaged over the processes
+        return losses
+
+    def _over_processes(self, losses: Tensor) -> Tensor:
+        if self.processes.count == 1:
+            return losses
+        summed: Tensor = self.processes.accelerator.reduce(losses, reduction="sum")
+        return summed
+
+
+def is_large(trunk: nn.Module) -> bool:
+    """Whether a trunk's activations are worth less than the memory they take, unless said otherwise."""
+    return sum(item.numel() for item in trunk.parameters()) >= LARGE_TRUNK
 
 
 def _optimizer_groups(model: Network, config: TrainConfig) -> list[dict[str, Any]]:

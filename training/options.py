@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 
 from lamo.config import Embedding
 from lamo.errors import ConfigError
 from training.algorithms import ALGORITHMS
-from training.config import Adaptation, TrainConfig
+from training.config import Adaptation, Precision, TrainConfig
 from training.presets import Preset
 from training.task import Rewards, task_names
 
-CHANGEABLE = ("updates", "threads", "device")
+CHANGEABLE = ("updates", "threads", "device", "accumulate", "gradient_checkpointing", "compile")
 """What may be given again when a run is resumed; everything else would make it another run."""
 
 _DEFAULTS = {field.name: field.default for field in dataclasses.fields(TrainConfig)}
@@ -73,6 +74,15 @@ def _add_how(add: _Adder) -> None:
     add("seed", int, "of everything that is drawn")
     add("device", str, "cpu or cuda")
     add("threads", int, "CPU threads (default: torch's choice)")
+    add("precision", str, "what the network computes in", choices=get_args(Precision))
+    add("accumulate", int, "parts that a process computes its share of a batch in, for less memory")
+    add(
+        "gradient_checkpointing",
+        _yes_or_no,
+        "compute blocks again on the way back, for less memory (default: from gpt2-medium's size on)",
+        metavar="yes|no",
+    )
+    add.flag("compile", "torch.compile the network")
 
 
 def _add_watching(add: _Adder) -> None:
@@ -114,7 +124,7 @@ class _Adder:
     def __init__(self, group: Any) -> None:
         self._group = group
 
-    def __call__(self, name: str, kind: type, text: str, **more: Any) -> None:
+    def __call__(self, name: str, kind: Callable[[str], Any], text: str, **more: Any) -> None:
         default = None if "(default" in text else _DEFAULTS.get(name)
         if default not in (dataclasses.MISSING, None, "", ()):
             shown = " ".join(map(str, default)) if isinstance(default, tuple) else default
@@ -140,6 +150,13 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
 def _given(arguments: argparse.Namespace) -> dict[str, Any]:
     values = {name: value for name, value in vars(arguments).items() if name in _DEFAULTS or name in TASK_OPTIONS}
     return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+
+
+def _yes_or_no(word: str) -> bool:
+    try:
+        return {"yes": True, "no": False}[word]
+    except KeyError:
+        raise argparse.ArgumentTypeError(f"{word!r} is neither yes nor no") from None
 
 
 def _option(name: str) -> str:

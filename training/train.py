@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +20,11 @@ from training.evaluate import count, evaluate
 from training.experiment import Experiment
 from training.export import export, read_scores
 from training.interruption import Interrupted, Interruption
-from training.journal import Journal
+from training.journal import FLUSH_EVERY, Journal
 from training.language_model import silence_loading
 from training.learner import learning_rate_at
 from training.lora import merge
+from training.meter import Meter
 from training.options import config_from, resumed_config
 from training.run_folder import RunFolder
 from training.snapshot import Snapshot
@@ -32,6 +34,7 @@ class Training:
     """One run from an update on: updates, evaluations, snapshots.
 
     Args:
+        journal: that of the process which leads; the others write nothing.
         start: updates already made.
         progress: show a bar.
     """
@@ -40,7 +43,7 @@ class Training:
         self,
         experiment: Experiment,
         folder: RunFolder,
-        journal: Journal,
+        journal: Journal | None,
         interruption: Interruption,
         *,
         start: int = 0,
@@ -53,6 +56,8 @@ class Training:
         self.interruption = interruption
         self.update = start
         self.progress = progress
+        self.processes = experiment.processes
+        self.meter = Meter(experiment.processes.device)
 
     def run(self) -> None:
         """Train to the end.
@@ -63,7 +68,7 @@ class Training:
         try:
             self._loop()
         except Interrupted:
-            self._save()
+            self.processes.lead(self._save)
             raise
 
     def _loop(self) -> None:
@@ -73,7 +78,8 @@ class Training:
         ) as bar:
             self._after_update()
             while self.update < config.updates:
-                self.interruption.check()
+                if self.processes.any(self.interruption.requested, self.update):
+                    raise Interrupted
                 self._one_update()
                 bar.update()
                 self._after_update()
@@ -83,24 +89,37 @@ class Training:
         learning_rate = learning_rate_at(self.config, self.update + 1)
         losses = experiment.learner.update(experiment.draw_batch(), experiment.draw_token_ids(), learning_rate)
         self.update += 1
-        self.journal.record(self.update, losses, learning_rate)
+        self.meter.count()
+        if self.journal is not None:
+            self.journal.record(self.update, losses, learning_rate)
 
     def _after_update(self) -> None:
-        """Evaluate and save where it is time; an evaluation that was cut off is made up for after a resume."""
+        """Write, evaluate and save where it is time; all processes know when, the first does it."""
         last = self.update == self.config.updates
         played = self.config.eval_episodes > 0 and self.config.task.environment is not None
-        wanted = played and (last or self._due(self.config.eval_every))
-        if wanted and not self.journal.evaluated(self.update):
-            self.journal.flush()  # which refuses a run that has diverged, before it is played
-            self.journal.evaluation(self.update, self._evaluate())
-        if self._due(self.config.save_every) or last:
-            self._save()
+        evaluates = played and (last or self._due(self.config.eval_every))
+        saves = last or self._due(self.config.save_every)
+        if self._due(FLUSH_EVERY) or evaluates or saves:
+            self.processes.lead(lambda: self._write(evaluates=evaluates, saves=saves))
+
+    def _write(self, *, evaluates: bool, saves: bool) -> None:
+        """An evaluation that was cut off is made up for after a resume."""
+        if self.journal is None:
+            return
+        self.journal.flush()  # which refuses a run that has diverged, before it is played
+        self.journal.reading(self.update, self.meter.read())
+        with self.meter.standing_still():
+            if evaluates and not self.journal.evaluated(self.update):
+                self.journal.evaluation(self.update, self._evaluate())
+            if saves:
+                self._save()
 
     def _due(self, every: int) -> bool:
         return every > 0 and self.update > 0 and self.update % every == 0
 
     def _save(self) -> None:
-        self.journal.flush()
+        if self.journal is not None:
+            self.journal.flush()
         self.folder.save(Snapshot.take(self.experiment, self.update), self.config.keep)
 
     def _evaluate(self) -> list[Score]:
@@ -110,7 +129,10 @@ class Training:
         episodes = plans(task.target_returns, config.eval_episodes, evaluation_seed(config.seed, self.update))
         with torch.random.fork_rng():
             policy = Policy(
-                experiment.policy_config, experiment.normalization, merge(experiment.model), device=config.device
+                experiment.policy_config,
+                experiment.normalization,
+                merge(experiment.model),
+                device=str(self.processes.device),
             )
             scores = []
             for hop in config.hops:
@@ -139,7 +161,12 @@ class Training:
 
 def evaluation_seed(seed: int, update: int) -> int:
     """The seed of the evaluation at an update: other episodes every time, the same ones in every run."""
-    return int(np.random.SeedSequence((seed, update)).generate_state(1)[0])
+    return drawn_seed(seed, update)
+
+
+def drawn_seed(*numbers: int) -> int:
+    """A seed of its own for every such sequence of numbers."""
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
 
 
 def train(
@@ -149,39 +176,54 @@ def train(
     resume: bool = False,
     progress: bool = False,
     wandb_project: str | None = None,
-) -> None:
+) -> bool:
     """Train from the beginning, or from the newest snapshot in the folder, and export the policy.
 
     Torch's global generator, which dropout draws from, is seeded for the run and given back as it was.
+
+    Returns:
+        Whether this process is the one that wrote the run, as the only one always is.
 
     Raises:
         InputError: something given cannot be used, or what is resumed has changed.
         Interrupted: a signal came; the run can be resumed.
     """
-    if config.threads is not None:
-        torch.set_num_threads(config.threads)
     experiment = Experiment.prepare(config)
+    if config.threads is not None:  # only now: meeting other processes sets a number of its own
+        torch.set_num_threads(config.threads)
+    processes = experiment.processes
     with torch.random.fork_rng(), Interruption() as interruption:
         start = _resumed(experiment, folder) if resume else _begun(experiment, folder)
-        with Journal(folder, start, wandb_project) as journal:
-            Training(experiment, folder, journal, interruption, start=start, progress=progress).run()
-    export(experiment, folder)
+        with Journal(folder, start, wandb_project) if processes.leads else nullcontext() as journal:
+            shown = progress and processes.leads
+            Training(experiment, folder, journal, interruption, start=start, progress=shown).run()
+    processes.lead(lambda: export(experiment, folder))
+    processes.leave()
+    return processes.leads
 
 
 def _begun(experiment: Experiment, folder: RunFolder) -> int:
-    folder.begin(experiment)
-    torch.manual_seed(experiment.config.seed)
+    experiment.processes.lead(lambda: folder.begin(experiment))
+    _seed_dropout(experiment, 0)
     return 0
 
 
 def _resumed(experiment: Experiment, folder: RunFolder) -> int:
-    folder.resume(experiment)
+    experiment.processes.lead(lambda: folder.resume(experiment))
     if not folder.updates():  # it was killed before its first snapshot
-        torch.manual_seed(experiment.config.seed)
+        _seed_dropout(experiment, 0)
         return 0
     snapshot = folder.snapshot()
     snapshot.restore(experiment)
+    if not experiment.processes.leads:
+        _seed_dropout(experiment, snapshot.update)
     return snapshot.update
+
+
+def _seed_dropout(experiment: Experiment, update: int) -> None:
+    """Every process drops other units; snapshots hold the first one's generator alone."""
+    seed, index = experiment.config.seed, experiment.processes.index
+    torch.manual_seed(seed if index == 0 else drawn_seed(seed, update, index))
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -196,11 +238,14 @@ def run(arguments: argparse.Namespace) -> None:
         folder = RunFolder(arguments.resume)
         config = resumed_config(arguments, folder.config())
     try:
-        train(config, folder, resume=arguments.resume is not None, progress=True, wandb_project=arguments.wandb)
+        resume, project = arguments.resume is not None, arguments.wandb
+        leads = train(config, folder, resume=resume, progress=True, wandb_project=project)
     except Interrupted as interruption:
         raise Interrupted(
             f"interrupted and saved; go on with: lamo-train train --resume {folder.path}"
         ) from interruption
+    if not leads:
+        return
     if scores := read_scores(folder, config.updates):
         sys.stdout.write(table(summarize(scores)))
     sys.stdout.write(f"policy: {folder.checkpoint}\n")

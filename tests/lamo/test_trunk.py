@@ -8,8 +8,9 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
+from lamo.config import TrunkConfig
 from lamo.errors import LanguageModelError
-from lamo.trunk import PretrainedTrunk
+from lamo.trunk import PretrainedTrunk, Trunk, gather_tokens
 
 TINY = {"vocab_size": 50, "n_positions": 32, "n_embd": 24, "n_layer": 3, "n_head": 4}
 
@@ -138,3 +139,54 @@ def test_weights_that_lack_a_tensor_are_refused(tmp_path: Path) -> None:
     GPT2Config(**{**TINY, "n_layer": 4}).save_pretrained(folder)
     with pytest.raises(LanguageModelError, match="lack 12 tensors"):
         PretrainedTrunk.load(str(folder))
+
+
+@pytest.fixture
+def trunk_and_tokens() -> tuple[Trunk, torch.Tensor]:
+    torch.manual_seed(2)
+    trunk = Trunk(TrunkConfig(n_layer=3, n_head=2, n_embd=16, n_inner=40)).double()
+    return trunk, torch.randn(4, 11, 16, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("read", [[[1, 4, 7, 10]], [[0], [10], [3], [5]]])
+def test_tokens_that_are_read_alone_are_what_they_are_among_all(
+    trunk_and_tokens: tuple[Trunk, torch.Tensor], read: list[list[int]]
+) -> None:
+    trunk, tokens = trunk_and_tokens
+    where = torch.tensor(read)
+    among_all = gather_tokens(trunk(tokens), where)
+    alone = trunk(tokens, where)
+    torch.testing.assert_close(alone, among_all, rtol=0, atol=1e-12)
+    weights = list(trunk.parameters())
+    for one, other in zip(
+        torch.autograd.grad(alone.square().sum(), weights),
+        torch.autograd.grad(among_all.square().sum(), weights),
+        strict=True,
+    ):
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
+
+
+def test_tokens_that_are_read_alone_see_none_that_follow(trunk_and_tokens: tuple[Trunk, torch.Tensor]) -> None:
+    trunk, tokens = trunk_and_tokens
+    changed = tokens.clone()
+    changed[:, 5:] = tokens[:, 5:].flip(-1)  # adding a constant would be lost in the LayerNorms
+    where = torch.tensor([[1, 4, 7]])
+    before, after = trunk(tokens, where), trunk(changed, where)
+    assert torch.equal(before[:, :2], after[:, :2])
+    assert not torch.allclose(before[:, 2], after[:, 2])
+
+
+def test_recomputing_blocks_keeps_fewer_activations(trunk_and_tokens: tuple[Trunk, torch.Tensor]) -> None:
+    trunk, tokens = trunk_and_tokens
+    kept = []
+    for trunk.checkpointing in (False, True):
+        sizes: list[int] = []
+
+        def count(tensor: torch.Tensor, sizes: list[int] = sizes) -> torch.Tensor:
+            sizes.append(tensor.numel())
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+            trunk(tokens)
+        kept.append(sum(sizes))
+    assert kept[1] < 0.3 * kept[0]
