@@ -120,12 +120,12 @@ class Results:
 
     def _acts(self) -> str:
         head = "policy|episodes|steps/s|in process|ratio|p50 ms|p95|p99"
-        return f"## Acts\n\n{_table(head, [_act_row(cell) for cell in self.acts])}"
+        return f"## Acts\n\n{markdown_table(head, [_act_row(cell) for cell in self.acts])}"
 
     def _split(self) -> str:
         head = "policy|episodes|mean batch|queue|recall|infer|commit|rest|CPU service|CPU Redis|CPU callers"
         rows = [_split_row(cell) for cell in self.acts]
-        return f"## Where an act's time goes: means, ms\n\n{_table(head, rows)}"
+        return f"## Where an act's time goes: means, ms\n\n{markdown_table(head, rows)}"
 
     def _no_ops(self) -> str:
         rows = [
@@ -133,18 +133,18 @@ class Results:
             for cell in self.no_ops
         ]
         head = "callers|requests/s|p50 ms|p95|p99|CPU service|CPU Redis|CPU callers"
-        return f"## No-op route: GET /healthz\n\n{_table(head, rows)}"
+        return f"## No-op route: GET /healthz\n\n{markdown_table(head, rows)}"
 
     def _overhead(self) -> str:
         """At one episode nobody waits for another's batch, so what is left beside inference is overhead."""
         no_op = min(self.no_ops, key=lambda cell: cell.callers)
         rows = [_overhead_row(cell, no_op) for cell in self.acts if cell.callers == no_op.callers]
         head = "policy|p50 ms|x no-op|p99 ms|x no-op"
-        return f"## Latency beside inference, episodes: {no_op.callers}\n\n{_table(head, rows)}"
+        return f"## Latency beside inference, episodes: {no_op.callers}\n\n{markdown_table(head, rows)}"
 
     def _memory(self) -> str:
         rows = [[item.policy, str(item.meta), str(item.ring), str(item.meta + item.ring)] for item in self.memory]
-        return f"## Redis memory of an episode, bytes\n\n{_table('policy|meta|ring|both', rows)}"
+        return f"## Redis memory of an episode, bytes\n\n{markdown_table('policy|meta|ring|both', rows)}"
 
 
 def describe_machine(threads: int | None) -> dict[str, str]:
@@ -194,7 +194,8 @@ def _ms(milliseconds: float) -> str:
     return f"{milliseconds:.2f}" if milliseconds < 100 else f"{milliseconds:.0f}"
 
 
-def _table(head: str, rows: Sequence[Sequence[str]]) -> str:
+def markdown_table(head: str, rows: Sequence[Sequence[str]]) -> str:
+    """A table whose titles are separated by |; all columns but the first hold numbers."""
     titles = head.split("|")
     lines = [titles, ["---"] + ["---:"] * (len(titles) - 1), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -20,6 +20,7 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from lamo.config import Activation, TrunkConfig
+from lamo.dropout import Dropout, drop
 from lamo.errors import ConfigError, LanguageModelError
 
 if TYPE_CHECKING:
@@ -57,17 +58,29 @@ class Attention(nn.Module):
     ) -> Tensor:  # [batch, reads or tokens, n_embd]
         """Each token attends to itself and those before it; `read` as in `Trunk.forward`."""
         query = self._heads(self.q(hidden if read is None else gather_tokens(hidden, read)))
-        attended = functional.scaled_dot_product_attention(
-            query,
-            self._heads(self.k(hidden)),
-            self._heads(self.v(hidden)),
-            attn_mask=None if read is None else _visible(read, hidden.shape[1]),
-            dropout_p=self.dropout if self.training else 0.0,
-            is_causal=read is None,
-            scale=self.scale,
-        )
+        visible = None if read is None else _visible(read, hidden.shape[1])
+        attended = self._attend(query, self._heads(self.k(hidden)), self._heads(self.v(hidden)), visible)
         merged: Tensor = self.proj(attended.transpose(1, 2).flatten(2))
         return merged
+
+    def _attend(
+        self,
+        query: Tensor,  # [batch, n_head, reads or tokens, head_dim]
+        key: Tensor,  # [batch, n_head, tokens, head_dim]
+        value: Tensor,  # [batch, n_head, tokens, head_dim]
+        visible: Tensor | None,  # [batch or 1, 1, reads, tokens] bool; None for causal
+    ) -> Tensor:  # [batch, n_head, reads or tokens, head_dim]
+        chance = self.dropout if self.training else 0.0
+        if chance == 0.0 or query.device.type != "cpu":
+            return functional.scaled_dot_product_attention(
+                query, key, value, visible, chance, is_causal=visible is None, scale=self.scale
+            )
+        # With dropout on a CPU torch has no fused kernel: it does this, and spends most of the time on dropout.
+        if visible is None:
+            visible = _visible(torch.arange(key.shape[2])[None], key.shape[2])
+        scores = (self.scale * query) @ key.transpose(2, 3)  # [batch, n_head, reads or tokens, tokens]
+        weights = scores.masked_fill(~visible, float("-inf")).softmax(dim=-1)
+        return drop(weights, chance) @ value
 
     def _heads(
         self,
@@ -87,7 +100,7 @@ class Block(nn.Module):
         self.fc = nn.Linear(config.n_embd, config.n_inner)
         self.proj = nn.Linear(config.n_inner, config.n_embd)
         self.activation = ACTIVATIONS[config.activation_function]
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(
         self,
@@ -116,7 +129,7 @@ class Trunk(nn.Module):
         super().__init__()
         self.config = config
         self.checkpointing = False
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.blocks = nn.ModuleList(Block(config, layer, dropout) for layer in range(config.n_layer))
         self.ln_f = nn.LayerNorm(config.n_embd, eps=config.layer_norm_epsilon)
 
