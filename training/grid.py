@@ -156,7 +156,7 @@ def _refuse_duplicates(runs: Iterable[PlannedRun]) -> None:
     rows: dict[str, PlannedRun] = {}
     for run in runs:
         document = run.config.to_json()
-        row = json.dumps([document.get(name) for name in (*COLUMNS, "label")])
+        row = json.dumps([run.options.get(name) for name in (*COLUMNS, "label")])
         document.pop("label", None)
         same = configs.setdefault(json.dumps(document, sort_keys=True), run)
         if same is not run:

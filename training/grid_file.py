@@ -19,26 +19,25 @@
     name = "random trunk"
     sample_ratio = [0.01, 0.1]
 
-Every option is a field of TrainConfig, as it is an option of `lamo-train train`.
+Every option is one of `lamo-train train`, with underscores for dashes.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import tomllib
 from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from lamo.errors import ConfigError
-from training.config import TrainConfig
 from training.grid import Entry, Grid, Options
+from training.planned_run import is_option
 
 TABLES = ("every", "axes", "tasks", "arms", "exclude")
 
-_OPTIONS = frozenset(field.name for field in dataclasses.fields(TrainConfig)) - {"label"}
+FOLDERS = ("out", "resume", "wandb")
+"""Options of `lamo-train train` that say where a run lies, not what it is."""
 
 
 def committed() -> list[str]:
@@ -69,9 +68,8 @@ def check_option(name: str, *, seed: bool = False) -> None:
         raise ConfigError("seeds are the same for every arm: give them in [axes], or by --seeds")
     if name == "label":
         raise ConfigError("label is made of the arm's name and axes: give an entry of [[arms]] a name")
-    if name not in _OPTIONS:
-        close = get_close_matches(name, _OPTIONS, n=1)
-        raise ConfigError(f"unknown option {name}" + (f"; did you mean {close[0]}?" if close else ""))
+    if name in FOLDERS or not is_option(name):
+        raise ConfigError(f"unknown option {name}: `lamo-train train --help` lists those that a grid can set")
 
 
 def _contents(name_or_path: str) -> str:

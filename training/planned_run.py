@@ -62,6 +62,15 @@ class PlannedRun:
         return ["--resume", str(folder), *dataclasses.replace(self, options=changeable).words()]
 
 
+def is_option(name: str) -> bool:
+    """Whether `lamo-train train` has an option of that name."""
+    try:
+        _, unknown = _parser().parse_known_args([_flag(name)])
+    except ConfigError:  # it is there, and wants a value
+        return True
+    return not unknown
+
+
 class _Parser(argparse.ArgumentParser):
     """Raises where argparse would end the process."""
 
@@ -76,8 +85,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
 def _words(name: str, value: Value) -> list[str]:
-    flag = options.option(name)
+    flag = _flag(name)
     if isinstance(value, list):
         return [flag, *map(str, value)]
     if not isinstance(value, bool):

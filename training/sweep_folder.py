@@ -9,6 +9,7 @@ from enum import Enum
 from pathlib import Path
 
 from lamo.errors import ConfigError
+from training.config import TrainConfig
 from training.file_lock import FileLock, Held
 from training.options import CHANGEABLE
 from training.planned_run import PlannedRun
@@ -95,13 +96,20 @@ def _table(folder: RunFolder) -> tuple[str, str]:
 
 def _refuse_other(run: PlannedRun, folder: RunFolder) -> None:
     begun = folder.config()
-    same = replace(run.config, **{name: getattr(begun, name) for name in CHANGEABLE})
-    for name, value in begun.to_json().items():
-        if same.to_json()[name] != value:
+    wanted = _settings(replace(run.config, **{name: getattr(begun, name) for name in CHANGEABLE}))
+    for name, value in _settings(begun).items():
+        if wanted[name] != value:
             raise ConfigError(
-                f"{folder.path} was begun with {name} {value}, now it is {same.to_json()[name]}: "
+                f"{folder.path} was begun with {name} {value}, now it is {wanted[name]}: "
                 "name another folder by --out, or remove that one"
             )
+
+
+def _settings(config: TrainConfig) -> dict[str, object]:
+    """Everything a config says by name, the task's settings among the run's."""
+    document = json.loads(json.dumps(config.to_json()))
+    task = document["task"]
+    return {**document, **task, "task": task["name"]} if isinstance(task, dict) else document
 
 
 def _exported_updates(folder: RunFolder) -> int:
