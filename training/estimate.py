@@ -22,7 +22,6 @@ from training.planned_run import PlannedRun
 from training.run_folder import RunFolder
 from training.run_process import RunProcess, last_lines
 from training.side_by_side import Slot
-from training.tasks import get_task
 
 UPDATES = 2 * FLUSH_EVERY
 """The first hundred warm up caches and allocators; the second is timed, from one writing to the next."""
@@ -142,7 +141,7 @@ def _cut_short(folder: RunFolder, config: TrainConfig) -> float:
     """How many times longer the evaluation's episodes could have been: a policy of few updates falls early."""
     with folder.scores.open(newline="", encoding="utf-8") as file:
         lengths = [int(row["episode_length"]) for row in csv.DictReader(file)]
-    return get_task(config.task).max_episode_length / fmean(lengths)
+    return config.task.max_episode_length / fmean(lengths)
 
 
 def _evaluations(config: TrainConfig) -> int:

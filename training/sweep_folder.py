@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
+from typing import Any
 
 from lamo.errors import ConfigError
 from training.config import TrainConfig
@@ -105,11 +106,11 @@ def _refuse_other(run: PlannedRun, folder: RunFolder) -> None:
             )
 
 
-def _settings(config: TrainConfig) -> dict[str, object]:
+def _settings(config: TrainConfig) -> dict[str, Any]:
     """Everything a config says by name, the task's settings among the run's."""
     document = json.loads(json.dumps(config.to_json()))
     task = document["task"]
-    return {**document, **task, "task": task["name"]} if isinstance(task, dict) else document
+    return {**document, **task, "task": task["name"], "dataset": document["dataset"]}
 
 
 def _exported_updates(folder: RunFolder) -> int:
