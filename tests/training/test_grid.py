@@ -167,7 +167,7 @@ def test_numbers_and_ranges_choose_runs_once_each(make: GridMaker) -> None:
 def test_every_committed_grid_stands_for_runs_that_can_be_trained(name: str) -> None:
     runs = grid_file.read(name).runs()
     assert len({run.name for run in runs}) == len(runs) > 1
-    seeds = {label: set() for label in {run.options["label"] for run in runs}}
+    seeds: dict[object, set[int]] = {label: set() for label in {run.options["label"] for run in runs}}
     for run in runs:
         seeds[run.options["label"]].add(run.config.seed)
     assert set(map(frozenset, seeds.values())) == {frozenset({0, 1, 2})}
