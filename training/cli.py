@@ -1,4 +1,4 @@
-"""The command line `lamo-train`: data, pretraining, training, evaluation, export and report."""
+"""The command line `lamo-train`: data, pretraining, training, sweeps, evaluation, export and report."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ COMMANDS = {
     "data": ("training.data", "training.data", "make, convert and inspect offline data"),
     "pretrain": ("training.pretrain_config", "training.pretrain", "make a small language model from text"),
     "train": ("training.options", "training.train", "train a policy and export it"),
+    "sweep": ("training.sweep_options", "training.sweep", "train the many runs of an experiment"),
     "evaluate": ("training.evaluate", "training.evaluate", "play a policy in this process"),
     "export": ("training.export", "training.export", "write a run's policy as a checkpoint"),
     "report": ("training.report", "training.report", "draw a page of what an exported policy scores"),
