@@ -93,6 +93,6 @@ def interrupted(exit_code: int) -> bool:
 def last_lines(folder: Path) -> str:
     """The end of a run's log; of progress bars only what was drawn last."""
     path = folder / LOG
-    text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+    text = path.read_bytes().decode(errors="replace") if path.exists() else ""
     lines = [re.split(r"\r(?!$)", line)[-1].rstrip() for line in text.split("\n")]
     return "\n".join([line for line in lines if line][-LAST_LINES:])

@@ -7,17 +7,18 @@ import shlex
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
 from tqdm import tqdm
 
-from lamo.errors import ConfigError, LamoError
+from lamo.errors import LamoError
 from training.estimate import estimate
 from training.interruption import Interrupted, Interruption
 from training.planned_run import PlannedRun
 from training.ray_cluster import RayTasks, connected
-from training.run_process import interrupted, last_lines
+from training.run_process import LOG, interrupted, last_lines
 from training.side_by_side import SideBySide, slots
 from training.sweep_folder import State, SweepFolder
 from training.sweep_options import chosen, devices, grid_from
@@ -47,8 +48,8 @@ class Sweep:
         elif not interrupted(exit_code):
             self._failed.append(run)
             path = self._folder.run_folder(run).path
-            self._bar.write(f"run {run.number} failed with exit code {exit_code}; the end of {path / 'log.txt'}:")
-            self._bar.write(last_lines(path))
+            self._say(f"run {run.number} failed with exit code {exit_code}; the end of {path / LOG}:")
+            self._say(last_lines(path))
         self._folder.gather_scores(self._runs)
 
     def conclude(self, *, was_interrupted: bool) -> None:
@@ -59,7 +60,7 @@ class Sweep:
             Interrupted: by a signal.
         """
         if self._elsewhere:
-            self._bar.write(f"under way in another process: run {_numbers(self._elsewhere)}")
+            self._say(f"under way in another process: run {_numbers(self._elsewhere)}")
         if was_interrupted:
             raise Interrupted("interrupted, and every run is saved; go on with the same command")
         if self._failed:
@@ -68,6 +69,9 @@ class Sweep:
                 "the same command tries again"
             )
 
+    def _say(self, text: str) -> None:
+        self._bar.write(text, file=sys.stderr)
+
 
 def run(arguments: argparse.Namespace) -> None:
     """Carry out the parsed command; an InputError it raises is one sentence for whoever typed it."""
@@ -75,8 +79,9 @@ def run(arguments: argparse.Namespace) -> None:
     runs = grid.runs()
     wanted = chosen(runs, arguments.only)
     folder = SweepFolder((arguments.out or Path("runs") / grid.name).resolve())
+    places = slots(devices(arguments), arguments.jobs_per_device)
     if arguments.estimate:
-        sys.stdout.write(estimate(wanted, slots(devices(arguments), arguments.jobs_per_device)))
+        sys.stdout.write(estimate(wanted, places))
         return
     states = [folder.state(item) for item in wanted]
     if arguments.list:
@@ -93,19 +98,17 @@ def _carry_out(
     arguments: argparse.Namespace, folder: SweepFolder, left: Sequence[PlannedRun], sweep: Sweep
 ) -> None:
     """Here or on a cluster; signals are noted only after Ray has set its own handlers."""
-    places, jobs = devices(arguments), arguments.jobs_per_device
+    names, jobs = devices(arguments), arguments.jobs_per_device
     with ExitStack() as stack:
         ray = None if arguments.ray is None else stack.enter_context(connected(arguments.ray))
         interruption = stack.enter_context(Interruption())
         if ray is None:
-            SideBySide(folder, slots(places, jobs), interruption, sweep.ended).carry_out(left)
-        elif len(places) > 1:
-            raise ConfigError("--devices names several devices, but with --ray the cluster chooses: cpu or cuda")
+            SideBySide(folder, slots(names, jobs), interruption, sweep.ended).carry_out(left)
         else:
             RayTasks(
                 ray,
                 folder,
-                device=places[0],
+                device=names[0],
                 jobs_per_device=jobs,
                 interruption=interruption,
                 on_end=sweep.ended,
@@ -115,11 +118,17 @@ def _carry_out(
 
 def _listing(runs: Sequence[PlannedRun], states: Sequence[State]) -> str:
     """A line for each run, after what all have in common."""
-    shared = [word for word in runs[0].words() if all(word in item.words() for item in runs)]
-    lines = [f"every run: {shlex.join(shared)}"]
+    first = runs[0]
+    shared = {
+        name: value
+        for name, value in first.options.items()
+        if all(item.options.get(name) == value for item in runs)
+    }
+    lines = [f"every run: {shlex.join(replace(first, options=shared).words())}"]
     for item, state in zip(runs, states, strict=True):
-        own = shlex.join(word for word in item.words() if word not in shared)
-        lines.append(f"{item.number:4d}  {state.value:11s}  {item.name}  {own}")
+        own = {name: value for name, value in item.options.items() if name not in shared}
+        words = shlex.join(replace(item, options=own).words())
+        lines.append(f"{item.number:4d}  {state.value:11s}  {item.name}  {words}")
     return "\n".join([*lines, f"{states.count(State.FINISHED)} of {len(runs)} finished", ""])
 
 

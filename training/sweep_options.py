@@ -76,7 +76,7 @@ def devices(arguments: argparse.Namespace) -> list[str | None]:
     """The devices to run on; one that is None where the grid decides.
 
     Raises:
-        ConfigError: fewer than one job per device, or a device twice.
+        ConfigError: fewer than one job per device, a device twice, or several where Ray chooses.
     """
     if arguments.jobs_per_device < 1:
         raise ConfigError(f"--jobs-per-device is {arguments.jobs_per_device}, it must be at least 1")
@@ -85,6 +85,8 @@ def devices(arguments: argparse.Namespace) -> list[str | None]:
     names = arguments.devices.split(",")
     if "" in names or len(set(names)) < len(names):
         raise ConfigError(f"--devices is {arguments.devices!r}, it must be different names with commas between")
+    if arguments.ray is not None and len(names) > 1:
+        raise ConfigError("--devices names several devices, but with --ray the cluster chooses: cpu or cuda")
     return list(names)
 
 

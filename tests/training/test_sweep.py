@@ -187,6 +187,7 @@ def test_places_take_devices_in_turn_and_share_the_cores() -> None:
         (("--set", "updates"), "--set updates: it must be NAME=VALUE"),
         (("--set", "seed=3"), "or by --seeds"),
         (("--data", "hopper-medium=x.hdf5"), "hopper-medium, which is no task of grid tiny"),
+        (("--ray", "local", "--devices", "cuda:0,cuda:1"), "with --ray the cluster chooses"),
         (("--ray", "local", "--list"), "not allowed with argument"),
     ],
 )
