@@ -11,7 +11,6 @@ from typing import Any
 import gymnasium
 import mujoco
 import numpy as np
-from gymnasium.envs.mujoco.mujoco_rendering import MujocoRenderer
 from numpy.typing import NDArray
 
 HORIZON = 100
@@ -82,7 +81,7 @@ class Reacher2d(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         self.model = mujoco.MjModel.from_xml_string(MODEL_XML)
         self.data = mujoco.MjData(self.model)
         self.render_mode = render_mode
-        self._renderer = MujocoRenderer(self.model, self.data, _CAMERA, width=480, height=480)
+        self._renderer: Any = None
 
     def reset(
         self,
@@ -112,11 +111,20 @@ class Reacher2d(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
 
     def render(self) -> Any:
         """The picture of now from above, uint8 [480, 480, 3]; None without a render mode."""
-        return None if self.render_mode is None else self._renderer.render(self.render_mode)
+        if self.render_mode is None:
+            return None
+        if self._renderer is None:
+            # It loads OpenGL, without which everything else here runs.
+            from gymnasium.envs.mujoco.mujoco_rendering import MujocoRenderer  # noqa: PLC0415
+
+            self._renderer = MujocoRenderer(self.model, self.data, _CAMERA, width=480, height=480)
+        return self._renderer.render(self.render_mode)
 
     def close(self) -> None:
         """Free what pictures are drawn with."""
-        self._renderer.close()  # type: ignore[no-untyped-call]
+        if self._renderer is not None:
+            self._renderer.close()
+            self._renderer = None
 
     def _draw_target(self) -> NDArray[np.float64]:
         while True:
