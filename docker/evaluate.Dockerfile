@@ -14,7 +14,7 @@ WORKDIR /build
 COPY --from=requirements requirements.txt ./
 COPY constraints.txt ./
 RUN python -m venv --without-pip /opt/lamo \
- && python -m pip --python /opt/lamo/bin/python install -c constraints.txt -r requirements.txt 'gymnasium[mujoco]'
+ && python -m pip --python /opt/lamo/bin/python install -c constraints.txt -r requirements.txt 'gymnasium[mujoco]' gymnasium-robotics
 
 # The code, in a layer of its own: a change of it leaves the dependencies where they are.
 FROM python:3.11-slim AS code

@@ -118,6 +118,8 @@ class PolicyConfig:
         environment: the Gymnasium id the policy was trained for, `module:id` where it has to be imported.
         step_seconds: how long one timestep lasts in the world, where known.
         reference_returns: the raw returns that normalized scores 0 and 100 stand for, where known.
+        delayed_reward: whether it was trained with all reward on the last step; its return-to-go then stays the
+            target return through an episode.
     """
 
     task: str
@@ -136,6 +138,7 @@ class PolicyConfig:
     environment: str | None = None
     step_seconds: float | None = None
     reference_returns: ReferenceReturns | None = None
+    delayed_reward: bool = False
     format_version: int = field(default=FORMAT_VERSION)
 
     def __post_init__(self) -> None:
@@ -154,6 +157,8 @@ class PolicyConfig:
             raise ConfigError(f"return_scale {self.return_scale} is not a positive number")
         if not self.target_returns or not all(map(math.isfinite, self.target_returns)):
             raise ConfigError(f"target_returns {self.target_returns} are not one or more finite numbers")
+        if not isinstance(self.delayed_reward, bool):
+            raise ConfigError(f"delayed_reward is {self.delayed_reward!r}, not true or false")
         for name, kinds in (("embedding", Embedding), ("timestep_order", TimestepOrder)):
             if getattr(self, name) not in get_args(kinds):
                 raise ConfigError(f"{name} {getattr(self, name)!r} is not one of {', '.join(get_args(kinds))}")

@@ -86,6 +86,7 @@ class Policy:
             observation_shape=self.config.observation.shape,
             action_dim=self.config.action.size,
             observation_dtype=self.config.observation.dtype,
+            delayed_reward=self.config.delayed_reward,
         )
 
     def propose(self, windows: Sequence[EpisodeWindow]) -> NDArray[np.float32]:

@@ -106,6 +106,10 @@ class Environment(Protocol):
         """Execute an action: observation, reward, terminated, truncated, info."""
         ...
 
+    def render(self) -> Any:
+        """The picture of now; whoever watches asks for it, the rollout itself does not."""
+        ...
+
     def close(self) -> None:
         """Free the simulator."""
         ...
@@ -147,6 +151,7 @@ def play(
     traces: bool = False,
     on_step: Callable[[int], None] = lambda steps: None,
     on_episode: Callable[[EpisodeResult], None] = lambda result: None,
+    watch: Callable[[int, Environment], None] = lambda episode, environment: None,
 ) -> list[EpisodeResult]:
     """Play every plan, at most `parallel` at a time; results come in the order of the plans.
 
@@ -155,6 +160,7 @@ def play(
         traces: keep observations, actions and rewards of every episode.
         on_step: told how many episodes were stepped, after each round.
         on_episode: told each result as it comes, in the order in which episodes end.
+        watch: shown every episode, by the index of its plan, before each of its steps.
     """
     environments = [make_environment() for _ in range(min(parallel, len(plans)))]
     results: dict[int, EpisodeResult] = {}
@@ -162,6 +168,8 @@ def play(
     try:
         playing = _begin(agent, waiting, environments, observation_dtype)
         while playing:
+            for episode in playing:
+                watch(episode.index, episode.environment)
             _step(playing, agent.act([episode.turn for episode in playing]), max_timesteps, observation_dtype)
             on_step(len(playing))
             ended = [episode for episode in playing if episode.terminated or episode.truncated]

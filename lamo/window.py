@@ -27,9 +27,12 @@ def window_start(timestep: int, context_length: int, hop: int) -> int:
     return -(-(timestep - context_length + 1) // hop) * hop
 
 
-def next_return_to_go(return_to_go: float, reward: float) -> float:
-    """Return-to-go of the next timestep: what was asked for, less what `reward` brought. Raw, float64."""
-    return return_to_go - reward
+def next_return_to_go(return_to_go: float, reward: float, *, delayed_reward: bool) -> float:
+    """Return-to-go of the next timestep: what was asked for, less what `reward` brought. Raw, float64.
+
+    With `delayed_reward` all that was asked for is still to come until the episode is over.
+    """
+    return return_to_go if delayed_reward else return_to_go - reward
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,7 @@ class EpisodeWindow:
 
     Attributes:
         context_length, hop: K and the hop of the policy.
+        delayed_reward: whether rewards leave the return-to-go as it is.
         step: t, the last timestep; -1 before the first.
         return_to_go: raw return-to-go of timestep `step`; the target return before the first.
         returns_to_go: [n] float64, raw.
@@ -70,6 +74,7 @@ class EpisodeWindow:
 
     context_length: int
     hop: int
+    delayed_reward: bool
     step: int
     return_to_go: float
     returns_to_go: NDArray[np.float64]
@@ -86,11 +91,13 @@ class EpisodeWindow:
         observation_shape: Sequence[int],
         action_dim: int,
         observation_dtype: str = "float32",
+        delayed_reward: bool = False,
     ) -> EpisodeWindow:
         """The empty window of an episode that asks for `target_return`."""
         return cls(
             context_length=context_length,
             hop=hop,
+            delayed_reward=delayed_reward,
             step=-1,
             return_to_go=target_return,
             returns_to_go=np.empty(0, np.float64),
@@ -115,7 +122,9 @@ class EpisodeWindow:
         what the policy sees; without it the proposed one stands.
         """
         step = self.step + 1
-        return_to_go = self.return_to_go if step == 0 else next_return_to_go(self.return_to_go, reward)
+        return_to_go = self.return_to_go
+        if step > 0:
+            return_to_go = next_return_to_go(return_to_go, reward, delayed_reward=self.delayed_reward)
         kept = slice(window_start(step, self.context_length, self.hop) - self.start, None)
         actions = np.concatenate([self.actions, np.zeros_like(self.actions, shape=(1, self.actions.shape[1]))])
         if executed_action is not None and step > 0:

@@ -8,6 +8,7 @@ import secrets
 import time
 
 from lamo.errors import EpisodeExists, InvalidRequest, ServiceError, StoreUnavailable
+from lamo.window import next_return_to_go
 from lamo.wire import (
     ActAnswer,
     ActRequest,
@@ -101,7 +102,8 @@ class Acting:
         if self.stepping.flight.touches(episode_id):
             raise rules.step_in_flight(episode_id, None)
         self._cache.drop(episode_id)
-        return _ended(episode_id, step, await self._episodes.end(_ending(meta, content, step)))
+        ending = _ending(meta, content, step, delayed_reward=served.policy.config.delayed_reward)
+        return _ended(episode_id, step, await self._episodes.end(ending))
 
     async def state(self, episode_id: str) -> EpisodeState:
         """Where an episode stands."""
@@ -172,9 +174,9 @@ def _start_digest(request: StartRequest) -> bytes:
     return content_digest(b"start", policy, request.target_return, request.ttl_seconds, *labels)
 
 
-def _ending(meta: EpisodeMeta, content: EndContent, step: int) -> Ending:
+def _ending(meta: EpisodeMeta, content: EndContent, step: int, *, delayed_reward: bool) -> Ending:
     episode_return = meta.episode_return + content.earned
-    return_to_go = meta.return_to_go - content.earned
+    return_to_go = next_return_to_go(meta.return_to_go, content.earned, delayed_reward=delayed_reward)
     if not math.isfinite(episode_return) or not math.isfinite(return_to_go):
         raise InvalidRequest(f"reward {content.earned} takes the episode's return out of range")
     summary = EpisodeSummary(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import NoReturn
 
@@ -18,6 +19,7 @@ from lamo.rollout import EpisodePlan, EpisodeResult, play
 from training.device import usable_device
 from training.environments import make_environment
 from training.origin import read_origin
+from training.videos import VideoRecorder, frames_per_second, recording, video_files
 
 
 def evaluate(
@@ -29,8 +31,9 @@ def evaluate(
     traces: bool = False,
     on_step: Callable[[int], None] = lambda steps: None,
     on_episode: Callable[[EpisodeResult], None] = lambda result: None,
+    recorder: VideoRecorder | None = None,
 ) -> list[EpisodeResult]:
-    """Play every planned episode in the policy's environment, `parallel` at a time.
+    """Play every planned episode in the policy's environment, `parallel` at a time, filmed by `recorder`.
 
     Raises:
         ConfigError: the hop is outside 1..K, or nothing may be played at a time.
@@ -44,7 +47,7 @@ def evaluate(
     name = _environment_of(policy)
     return play(
         PolicyAgent(policy, hop),
-        lambda: make_environment(name),
+        lambda: make_environment(name, render_mode="rgb_array" if recorder else None),
         episodes,
         parallel=parallel,
         max_timesteps=config.max_timesteps,
@@ -52,6 +55,7 @@ def evaluate(
         traces=traces,
         on_step=on_step,
         on_episode=on_episode,
+        watch=recorder.watch if recorder else lambda episode, environment: None,
     )
 
 
@@ -74,6 +78,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--device", default="cpu", help="cpu or cuda (default %(default)s)")
     add("--out", type=Path, metavar="DIR", help="folder for scores.csv and traces.npz")
     add("--traces", action="store_true", help="also write every observation, action and reward")
+    add("--video", type=Path, metavar="DIR", help="folder for videos (MP4) of the first episodes of each target")
+    add("--videos", type=int, default=1, metavar="N", help="how many of each target (default %(default)s)")
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -93,14 +99,16 @@ def run(arguments: argparse.Namespace) -> None:
     scores, played = [], []
     with tqdm(total=len(episodes) * len(hops), desc="evaluating", unit="episode") as bar:
         for hop in hops:
-            results = evaluate(
-                policy,
-                episodes,
-                hop=hop,
-                parallel=arguments.parallel,
-                traces=arguments.traces,
-                on_episode=lambda result: count(bar),
-            )
+            with _filming(arguments, policy, episodes, hop) as recorder:
+                results = evaluate(
+                    policy,
+                    episodes,
+                    hop=hop,
+                    parallel=arguments.parallel,
+                    traces=arguments.traces,
+                    on_episode=lambda result: count(bar),
+                    recorder=recorder,
+                )
             scores += scores_of(
                 results,
                 task=policy.config.task,
@@ -121,6 +129,15 @@ def run(arguments: argparse.Namespace) -> None:
 def count(bar: tqdm[NoReturn]) -> None:
     """One more episode on the bar."""
     bar.update()
+
+
+def _filming(
+    arguments: argparse.Namespace, policy: Policy, episodes: Sequence[EpisodePlan], hop: int
+) -> AbstractContextManager[VideoRecorder | None]:
+    if arguments.video is None:
+        return nullcontext()
+    files = video_files(arguments.video, episodes, hop, arguments.videos)
+    return recording(files, frames_per_second(_environment_of(policy)))
 
 
 def _environment_of(policy: Policy) -> str:

@@ -39,10 +39,10 @@ class Kitchen(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
     held for 0.08 s; what lies outside is clamped. The observation is float32 [60]: positions of the joints and
     fingers (9), of the objects (21: four knobs each with its burner, light switch, light, sliding door, two
     hinged doors, microwave, then the kettle's place and quaternion), and the goal (30): the goal positions of
-    the tasks' own objects, zero elsewhere. A task is done when its object is within 0.3 of its goal position.
-    It pays 1 the first time, and nothing when it is undone and done again. An episode never terminates, not
-    even with all tasks done, where D4RL's ends without having more to pay; registration truncates it after 280
-    steps.
+    the tasks' own objects, zero elsewhere. A task is done when its object is within 0.3 of its goal position,
+    measured without the noise that D4RL measures with. It pays 1 the first time, and nothing when it is undone
+    and done again. An episode never terminates, not even with all tasks done, where D4RL's ends without having
+    more to pay; registration truncates it after 280 steps.
 
     Args:
         tasks: what is to be done, in the names of `gymnasium_robotics`' FrankaKitchen.

@@ -41,7 +41,7 @@ MODEL_XML = """
       </body>
     </body>
     <body name="target" pos="0.6 0.6 -0.1">
-      <geom name="target" type="cylinder" size="0.1 0.01" contype="0" conaffinity="0"/>
+      <geom name="target" type="cylinder" size="0.1 0.01" contype="0" conaffinity="0" rgba="0.8 0.2 0.1 1"/>
     </body>
   </worldbody>
   <contact>
@@ -54,6 +54,8 @@ MODEL_XML = """
   </actuator>
 </mujoco>
 """
+
+_CAMERA = {"lookat": np.zeros(3), "distance": 3.0, "azimuth": 90.0, "elevation": -90.0}  # from above, y upwards
 
 # sin q | cos q | 0.15 * velocity | fingertip | target | fingertip - target. The arm is 1.05 long. Two torques
 # of 1 against damping 1 lose energy above |velocity| = sqrt(2); the inertia matrix's eigenvalues have a ratio
@@ -71,11 +73,15 @@ class Reacher2d(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
     it after 100 steps.
     """
 
-    def __init__(self) -> None:
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 7}  # noqa: RUF012 - Gymnasium's name
+
+    def __init__(self, render_mode: str | None = None) -> None:
         self.observation_space = gymnasium.spaces.Box(-_OBSERVATION_BOUND, _OBSERVATION_BOUND, dtype=np.float32)
         self.action_space = gymnasium.spaces.Box(-1.0, 1.0, shape=(2,), dtype=np.float32)
         self.model = mujoco.MjModel.from_xml_string(MODEL_XML)
         self.data = mujoco.MjData(self.model)
+        self.render_mode = render_mode
+        self._renderer: Any = None
 
     def reset(
         self,
@@ -102,6 +108,23 @@ class Reacher2d(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         mujoco.mj_kinematics(self.model, self.data)
         info = self._info()
         return self._observation(), float(info["is_success"]), False, False, info
+
+    def render(self) -> Any:
+        """The picture of now from above, uint8 [480, 480, 3]; None without a render mode."""
+        if self.render_mode is None:
+            return None
+        if self._renderer is None:
+            # It loads OpenGL, without which everything else here runs.
+            from gymnasium.envs.mujoco.mujoco_rendering import MujocoRenderer  # noqa: PLC0415
+
+            self._renderer = MujocoRenderer(self.model, self.data, _CAMERA, width=480, height=480)
+        return self._renderer.render(self.render_mode)
+
+    def close(self) -> None:
+        """Free what pictures are drawn with."""
+        if self._renderer is not None:
+            self._renderer.close()
+            self._renderer = None
 
     def _draw_target(self) -> NDArray[np.float64]:
         while True:

@@ -44,6 +44,7 @@ def policy_config(config: TrainConfig, trajectories: Trajectories, trunk: TrunkC
         environment=task.environment,
         step_seconds=task.step_seconds,
         reference_returns=task.reference_returns,
+        delayed_reward=config.delayed_reward,
     )
     check_data(trajectories, policy)
     return policy

@@ -107,6 +107,7 @@ def test_truncated_weights_are_refused_with_their_size(directory: Path, share: f
         ({"format_version": 2}, "format_version is 2, this version reads 1"),
         ({"surprise": 1}, "unknown field surprise"),
         ({"context_length": 0}, "context_length is 0"),
+        ({"delayed_reward": "no"}, "delayed_reward is 'no', not true or false"),
         ({"hop": 7}, "hop 7 is outside 1..6"),
         ({"max_timesteps": 41}, "max_timesteps 41 exceeds the timestep table of 40"),
         ({"trunk": {"n_layer": 2}}, "trunk.n_head is missing"),

@@ -14,8 +14,15 @@ from lamo.window import EpisodeWindow, Timestep, window_start
 LOW, HIGH = np.array([-1, -1], np.float32), np.array([1, 1], np.float32)
 
 
-def begin(context_length: int, hop: int) -> EpisodeWindow:
-    return EpisodeWindow.begin(20.0, context_length=context_length, hop=hop, observation_shape=(3,), action_dim=2)
+def begin(context_length: int, hop: int, *, delayed_reward: bool = False) -> EpisodeWindow:
+    return EpisodeWindow.begin(
+        20.0,
+        context_length=context_length,
+        hop=hop,
+        observation_shape=(3,),
+        action_dim=2,
+        delayed_reward=delayed_reward,
+    )
 
 
 @given(st.integers(1, 25), st.data())
@@ -81,6 +88,19 @@ def test_a_window_is_a_value() -> None:
 
 def test_the_first_reward_is_not_taken_off_the_target() -> None:
     assert begin(4, 1).observe(np.ones(3, np.float32), reward=5.0).return_to_go == 20.0
+
+
+def test_delayed_rewards_are_not_taken_off_the_target_live_or_resumed() -> None:
+    window = begin(2, 1, delayed_reward=True)
+    records = []
+    for step in range(4):
+        observation = np.full(3, step, np.float32)
+        window = window.observe(observation, reward=5.0)
+        records.append(Timestep(step, 5.0, window.return_to_go, None, observation, np.zeros(2, np.float32)))
+        window = window.propose(np.zeros(2, np.float32))
+    assert window.returns_to_go.tolist() == [20.0, 20.0]
+    resumed = begin(2, 1, delayed_reward=True).resume(records[-2:], LOW, HIGH)
+    assert resumed.observe(np.ones(3, np.float32), reward=5.0).returns_to_go.tolist() == [20.0, 20.0]
 
 
 @pytest.mark.parametrize("rewards", [[0.1] * 10, [1e-9, 1e9, 0.3]])

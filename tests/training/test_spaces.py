@@ -93,6 +93,14 @@ def test_a_robot_without_a_simulator_takes_its_spaces_from_data_and_task() -> No
         policy_config(TrainConfig.of("hopper-medium", environment=None), recorded(11, 3), TRUNK)
 
 
+def test_a_run_on_delayed_rewards_exports_a_policy_that_keeps_its_return_to_go() -> None:
+    soon, late = (
+        policy_config(TrainConfig.of("hopper-medium", delayed_reward=delayed), recorded(11, 3), TRUNK)
+        for delayed in (False, True)
+    )
+    assert (soon.delayed_reward, late.delayed_reward) == (False, True)
+
+
 def test_data_of_another_task_is_refused() -> None:
     config = TrainConfig.of("hopper-medium")
     with pytest.raises(DatasetError, match=r"observations of shape \[12\], task 'hopper-medium' has \[11\]"):
