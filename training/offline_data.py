@@ -23,7 +23,7 @@ class OfflineData:
     Attributes:
         trained: trajectories that are trained on.
         held_out: those that are not, to see overfitting by; None where none are held out.
-        indices: of both in the data set, ascending: what `sample_ratio` and `indices` chose.
+        indices: of the trained ones in the data set, ascending.
         held_out_indices: of the held-out ones in the data set, ascending.
     """
 
@@ -43,13 +43,17 @@ class OfflineData:
         if config.indices is None:
             indices = complete.draw_indices(config.sample_ratio, config.seed)
         else:
-            indices = np.sort(data.read_indices(config.indices))
-        in_unit = _in_unit(complete.subset(indices), config)
-        held_out = _held_out(len(indices), config.hold_out, config.seed)  # [used] bool
-        if not held_out.any():
-            return cls(in_unit, None, indices, indices[held_out])
-        trained, kept = in_unit.subset(np.flatnonzero(~held_out)), in_unit.subset(np.flatnonzero(held_out))
-        return cls(trained, kept, indices, indices[held_out])
+            indices = np.unique(data.read_indices(config.indices))
+        held_out = _held_out(indices, len(complete), config.hold_out, config.seed)
+        trained = np.setdiff1d(indices, held_out)
+        if len(trained) == 0:
+            raise ConfigError(f"hold_out {config.hold_out} of {len(complete)} trajectories leaves none to train on")
+        return cls(
+            trained=_in_unit(complete.subset(trained), config),
+            held_out=_in_unit(complete.subset(held_out), config) if len(held_out) else None,
+            indices=trained,
+            held_out_indices=held_out,
+        )
 
 
 def _in_unit(trajectories: Trajectories, config: TrainConfig) -> Trajectories:
@@ -58,18 +62,21 @@ def _in_unit(trajectories: Trajectories, config: TrainConfig) -> Trajectories:
     return rewards.delayed(trajectories) if config.delayed_reward else trajectories
 
 
-def _held_out(count: int, share: float, seed: int) -> NDArray[np.bool_]:  # [count]
-    """Which trajectories are held out: at least one where any are to be, drawn under the run's seed.
+def _held_out(
+    used: NDArray[np.int64],  # [used], ascending
+    count: int,
+    share: float,
+    seed: int,
+) -> NDArray[np.int64]:  # ascending
+    """Which of `count` trajectories are held out, at least one where any are to be, drawn under the run's seed.
 
-    Raises:
-        ConfigError: nothing would be left to train on.
+    First those that a down-sampled run does not use anyway: then nothing is lost, and what is held out is a share
+    of the whole data set even where next to nothing is trained on. Only what is missing is taken from the used.
     """
     if share == 0 or count == 1:  # a single demonstration is trained on: there is nothing to compare it with
-        return np.zeros(count, np.bool_)
+        return used[:0]
     wanted = max(1, round(share * count))
-    if wanted >= count:
-        raise ConfigError(f"hold_out {share} of {count} trajectories leaves none to train on")
     generator = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(HOLD_OUT_STREAM,)))
-    held_out = np.zeros(count, np.bool_)
-    held_out[generator.choice(count, size=wanted, replace=False)] = True
-    return held_out
+    unused = generator.permutation(np.setdiff1d(np.arange(count), used))[:wanted]
+    missing = generator.permutation(used)[: wanted - len(unused)]
+    return np.sort(np.concatenate([unused, missing])).astype(np.int64)

@@ -115,19 +115,27 @@ def test_given_indices_are_the_trajectories_that_are_used(tmp_path: Path, tiny_c
     assert (data.indices.tolist(), data.trained.lengths.tolist(), data.held_out) == ([1, 4], [3, 5], None)
 
 
-@pytest.mark.parametrize(("hold_out", "held_out"), [(0.0, 0), (0.05, 1), (0.5, 2), (0.79, 4)])
+@pytest.mark.parametrize(("hold_out", "held_out"), [(0.0, 0), (0.05, 1), (0.4, 2), (0.79, 4)])
 def test_at_least_one_trajectory_is_held_out_where_any_are_to_be(
     tiny_config: ConfigMaker, hold_out: float, held_out: int
 ) -> None:
     data = Experiment.prepare(tiny_config(hold_out=hold_out)).data
     assert (len(data.held_out_indices), len(data.trained)) == (held_out, 5 - held_out)
     assert (data.held_out is None) == (held_out == 0)
+    assert sorted([*data.indices, *data.held_out_indices]) == [0, 1, 2, 3, 4]
 
 
-def test_holding_out_all_is_refused_and_a_single_demonstration_is_trained_on(tiny_config: ConfigMaker) -> None:
+def test_a_down_sampled_run_holds_out_what_it_does_not_use_anyway(tiny_config: ConfigMaker) -> None:
+    whole, split = (Experiment.prepare(tiny_config(sample_ratio=0.4, hold_out=share)).data for share in (0.0, 0.5))
+    assert split.indices.tolist() == whole.indices.tolist()
+    assert len(split.held_out_indices) == 2
+    more = Experiment.prepare(tiny_config(sample_ratio=0.8, hold_out=0.4)).data
+    assert (len(more.trained), len(more.held_out_indices)) == (3, 2)
+
+
+def test_holding_out_all_is_refused(tiny_config: ConfigMaker) -> None:
     with pytest.raises(ConfigError, match=r"hold_out 0.95 of 5 trajectories leaves none to train on"):
         Experiment.prepare(tiny_config(hold_out=0.95))
-    assert Experiment.prepare(tiny_config(sample_ratio=0.2, hold_out=0.5)).data.held_out is None
 
 
 def _rows(path: Path) -> list[dict[str, str]]:

@@ -85,9 +85,8 @@ def test_statistics_and_batches_come_from_the_drawn_trajectories_alone(
     tiny_config: ConfigMaker, tiny_trajectories: Trajectories
 ) -> None:
     experiment = Experiment.prepare(tiny_config(sample_ratio=0.6, hold_out=0.3, batch_size=200))
-    used, held_out = experiment.data.indices, experiment.data.held_out_indices
-    assert (len(used), len(held_out)) == (3, 1)
-    drawn = tiny_trajectories.subset(np.setdiff1d(used, held_out))
+    assert (len(experiment.data.indices), len(experiment.data.held_out_indices)) == (3, 2)
+    drawn = tiny_trajectories.subset(experiment.data.indices)
     observations = np.concatenate([trajectory.observations for trajectory in drawn])
     np.testing.assert_allclose(experiment.normalization.mean, observations.mean(axis=0), rtol=1e-5, atol=1e-6)
     batch = experiment.draw_batch()
