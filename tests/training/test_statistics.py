@@ -101,5 +101,5 @@ def test_a_band_is_the_interval_of_every_point() -> None:
     middle, low, high = band
     for point in range(3):
         alone = statistics.interquartile_estimate([curves[:, point]])
-        assert middle[point] == alone.value
+        assert middle[point] == pytest.approx(alone.value)
         assert (low[point], high[point]) == pytest.approx((alone.low, alone.high), abs=0.1)
