@@ -21,7 +21,7 @@ class PublishedScores(NamedTuple):
     best_other: float
 
 
-NAMES = ("LaMo", "LaMo without pretraining (random trunk, frozen)", "DT", "best of CQL, IQL, TD3+BC and BC")
+NAMES = ("LaMo", "LaMo, random frozen trunk", "DT", "best of CQL, IQL, TD3+BC and BC")
 
 ARMS = MappingProxyType({"lamo": "lamo", "dt": "dt"})
 """Arms of ours that carry out what a published column names, by the field of `PublishedScores`."""
