@@ -69,7 +69,7 @@ def intervals(
     arms: Sequence[str],
     chance: str,
 ) -> str:
-    """A row per arm, its estimate a point on its interval; in the panel `chance`, of probabilities, 0.5 is marked."""
+    """A row per arm, its estimate a point on its interval; the panel `chance` is of probabilities."""
     rows = [arm for arm in reversed(arms) if any(arm in estimates for estimates in panels.values())]
     figure = Figure(figsize=(WIDTH, 0.8 + 0.34 * len(rows)), layout="constrained")
     grid = figure.subplots(1, len(panels), sharey=True, squeeze=False).ravel()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -137,13 +137,13 @@ def cautions(section: Section) -> list[str]:
     """What speaks against comparing the runs of a section, a sentence each."""
     name = f"Runs on {section.task}, {section.dataset},"
     found = []
-    if len(hashes := _all(section.runs, lambda run: run.dataset_hashes)) > 1:
+    if len(hashes := dataset_hashes(section.runs)) > 1:
         found.append(
-            f"{name} were trained on {len(hashes)} different files ({_short(hashes)}): their data is not the same."
+            f"{name} were trained on {len(hashes)} different files ({short(hashes)}): their data is not the same."
         )
-    if len(versions := _all(section.runs, lambda run: run.code_versions)) > 1:
+    if len(versions := code_versions(section.runs)) > 1:
         found.append(
-            f"{name} come from {len(versions)} versions of the code ({_short(versions)}): "
+            f"{name} come from {len(versions)} versions of the code ({short(versions)}): "
             "a difference between arms may be one between versions."
         )
     if len(ends := {int(run.updates[-1]) for run in section.runs if run.updates[-1] >= 0}) > 1:
@@ -169,9 +169,16 @@ def _by_arm(section: Section) -> Iterable[list[RunScores]]:
     return groups.values()
 
 
-def _all(runs: Iterable[RunScores], words: Callable[[RunScores], frozenset[str]]) -> list[str]:
-    return sorted(frozenset[str]().union(*(words(run) for run in runs)))
+def dataset_hashes(runs: Iterable[RunScores]) -> list[str]:
+    """The SHA-256 of every file that some of the runs were trained on, where known."""
+    return sorted(frozenset[str]().union(*(run.dataset_hashes for run in runs)))
 
 
-def _short(words: Sequence[str]) -> str:
-    return ", ".join(word[:12] for word in words)
+def code_versions(runs: Iterable[RunScores]) -> list[str]:
+    """Every version of the code that trained some of the runs, where known."""
+    return sorted(frozenset[str]().union(*(run.code_versions for run in runs)))
+
+
+def short(words: Sequence[str]) -> str:
+    """Hashes, each by its first twelve digits."""
+    return ", ".join(word[:12] for word in words) or "unknown"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import jinja2
 
-from training.comparison import FAMILIES, Comparison, Section, cautions
+from training.comparison import FAMILIES, Comparison, Section, cautions, code_versions, dataset_hashes, short
 from training.comparison_drawings import Drawing, data_ratios, family_intervals, learning
 from training.comparison_tables import (
     Table,
@@ -28,7 +29,7 @@ READING = {
     "a mean without one is a single run.",
     "interquartile mean (IQM)": "the mean of the runs that are left when the best and the worst quarter are taken "
     "away (rounded down: of three runs, none).",
-    "95 % interval": "from 10,000 stratified bootstrap resamples of the runs within each task, data set and share "
+    "95 % interval": "from stratified bootstrap resamples: of the runs within each task, data set and share "
     "of the data (Agarwal et al. 2021). It says how far other seeds might have moved the number, and nothing of "
     "other tasks. Of three to five runs it is too narrow; of one there is none.",
     "probability of improvement": "how often a run of one algorithm scores above a run of the other on the same "
@@ -47,6 +48,7 @@ class Block:
     notes: tuple[str, ...]
     tables: tuple[Table, ...]
     drawings: tuple[Drawing, ...]
+    origins: Table | None = None
 
 
 def write(comparison: Comparison, out: Path, *, published: bool = False) -> list[Path]:
@@ -131,18 +133,20 @@ def _section_block(comparison: Comparison, section: Section, published: bool) ->
         protocols(section, comparison, published=shown),
         published_elsewhere(section) if shown else None,
         hops(section, comparison),
-        origins(section, comparison),
     )
     return Block(
         f"{section.task}, {section.dataset}",
         tuple(_section_notes(section)),
         tuple(table for table in tables if table),
         _present(data_ratios(comparison, section), learning(comparison, section)),
+        origins(section, comparison),
     )
 
 
 def _section_notes(section: Section) -> list[str]:
-    notes = []
+    notes = [
+        f"Trained on {short(dataset_hashes(section.runs))} (SHA-256) by code {short(code_versions(section.runs))}."
+    ]
     if not section.normalized:
         notes.append("There are no reference returns for every episode: all numbers are raw episode returns.")
     elif section.family != FAMILIES[0]:
@@ -168,5 +172,5 @@ def _template(name: str) -> jinja2.Template:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters["gfm"] = lambda text: str(text).replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ")
+    environment.filters["gfm"] = lambda text: re.sub(r"([\\|<*`])", r"\\\1", text)
     return environment.get_template(name)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from training.comparison import Comparison, Section
+from training.comparison import Comparison, Section, code_versions, dataset_hashes, short
 from training.protocols import LAST, PAPER, PAPER_EVALUATIONS, PROTOCOLS, arm_scores, drops
 from training.published import NAMES, published_score, published_scores
 from training.run_scores import RunScores, Setting
@@ -103,7 +103,10 @@ def hops(section: Section, comparison: Comparison) -> Table | None:
     if len(section.hops) < 2:
         return None
     rows = []
+    several = {_where(run.setting) for run in section.runs if run.setting.hop != section.hops[0]}
     for setting, arm, _ in _groups(section, comparison):
+        if _where(setting) not in several:
+            continue
         cells = [
             _cell(section.of(Setting(*_where(setting), hop), arm), section, comparison) for hop in section.hops
         ]
@@ -114,7 +117,9 @@ def hops(section: Section, comparison: Comparison) -> Table | None:
 
 
 def origins(section: Section, comparison: Comparison) -> Table:
-    """Where the numbers come from: seeds, updates, evaluations, targets, data and code."""
+    """Where the numbers come from: seeds, updates, evaluations, targets; data and code where they differ."""
+    columns = {"data SHA-256": dataset_hashes, "code": code_versions}
+    differing = {words: name for name, words in columns.items() if len(words(section.runs)) > 1}
     rows = []
     for setting, arm, runs in _groups(section, comparison):
         last, paper = (arm_scores(runs, protocol, normalized=section.normalized) for protocol in (LAST, PAPER))
@@ -128,12 +133,11 @@ def origins(section: Section, comparison: Comparison) -> Table:
                 ", ".join(f"{target:g}" for target in _targets(runs)),
                 f"{last.target_return:g} / {paper.target_return:g}",
                 str(sum(run.episodes_played for run in runs)),
-                _short(runs, "dataset_hashes"),
-                _short(runs, "code_versions"),
+                *(short(words(runs)) for words in differing),
             )
         )
     header = ("data", "algorithm", "seeds", "updates", "paper's evaluations", "targets", "best: last / paper")
-    return Table("What was compared", (*header, "episodes", "data SHA-256", "code"), tuple(rows), 2)
+    return Table("What was compared", (*header, "episodes", *differing.values()), tuple(rows), 2)
 
 
 def unit(section: Section) -> str:
@@ -193,8 +197,3 @@ def _range(numbers: Iterable[int]) -> str:
 
 def _targets(runs: Sequence[RunScores]) -> list[float]:
     return sorted({float(target) for run in runs for target in run.target_returns}, reverse=True)
-
-
-def _short(runs: Sequence[RunScores], field: str) -> str:
-    words = sorted(frozenset[str]().union(*(getattr(run, field) for run in runs)))
-    return ", ".join(word[:12] for word in words) or NOTHING

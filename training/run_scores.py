@@ -26,7 +26,8 @@ class RunScores:
     """The evaluations of one run in one setting; a number is the mean over the episodes of a target return.
 
     Attributes:
-        arm: the algorithm's name; with the preset behind it where the same algorithm comes with several.
+        arm: the algorithm's name, or the policy's where none is known; with the preset behind it where the same
+            algorithm comes with several.
         seed: the training seed, or `policy@revision` of a policy that was only evaluated.
         updates: [E], ascending; one -1 for a policy that was only evaluated.
         target_returns: [T], descending.
@@ -63,15 +64,21 @@ def runs_of(scores: Sequence[Score]) -> list[RunScores]:
     """
     presets: dict[str, set[str]] = {}
     for score in scores:
-        presets.setdefault(score.algorithm, set()).add(score.preset)
+        presets.setdefault(_algorithm(score), set()).add(score.preset)
     groups: dict[tuple[Setting, str, str], list[Score]] = {}
     settings: dict[tuple[object, ...], Setting] = {}
     for score in scores:
         where = (score.task, score.dataset, score.sample_ratio, score.hop)
         setting = settings.get(where) or settings.setdefault(where, Setting(*where))
-        arm = score.algorithm if len(presets[score.algorithm]) == 1 else f"{score.algorithm} ({score.preset})"
+        algorithm = _algorithm(score)
+        arm = algorithm if len(presets[algorithm]) == 1 else f"{algorithm} ({score.preset})"
         groups.setdefault((setting, arm, _seed(score)), []).append(score)
     return [_run(*key, rows) for key, rows in groups.items()]
+
+
+def _algorithm(score: Score) -> str:
+    """Of a policy whose origin nobody wrote down, its own name."""
+    return score.algorithm or score.policy
 
 
 def _seed(score: Score) -> str:
