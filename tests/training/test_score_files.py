@@ -56,3 +56,11 @@ def test_a_path_without_scores_is_named(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(ConfigError, match=r"no scores at .*empty"):
         score_files.read([tmp_path / "empty"])
+
+
+def test_a_row_that_breaks_off_is_named_by_its_line(rows: Rows, tmp_path: Path) -> None:
+    path = tmp_path / "scores.csv"
+    write_scores(path, rows({1: {5: [1.0, 2.0]}}))
+    path.write_text(path.read_text().rstrip()[:-30])
+    with pytest.raises(ConfigError, match=r"scores\.csv, line 3, is no row of scores"):
+        score_files.read([path])
