@@ -89,7 +89,9 @@ def intervals(
 def _interval(axes: Axes, row: int, estimate: Estimate, index: int) -> None:
     colour, marker = _style(index)
     if estimate.low is not None and estimate.high is not None:
-        axes.plot([estimate.low, estimate.high], [row, row], color=colour, alpha=0.35, linewidth=7)
+        axes.plot(
+            [estimate.low, estimate.high], [row, row], color=colour, alpha=0.35, linewidth=7, solid_capstyle="butt"
+        )
     axes.scatter(estimate.value, row, s=45, zorder=3, color=colour, marker=marker)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -180,5 +181,5 @@ def code_versions(runs: Iterable[RunScores]) -> list[str]:
 
 
 def short(words: Sequence[str]) -> str:
-    """Hashes, each by its first twelve digits."""
-    return ", ".join(word[:12] for word in words) or "unknown"
+    """Hashes, each by its first twelve digits; other words as they are."""
+    return ", ".join(re.sub(r"\b([0-9a-f]{12})[0-9a-f]+\b", r"\1", word) for word in words) or "unknown"

@@ -85,7 +85,9 @@ def _lead(comparison: Comparison) -> str:
     runs = [run for section in comparison.sections for run in section.runs if run.setting.hop == section.hops[0]]
     tasks = ", ".join(f"{section.task} ({section.dataset})" for section in comparison.sections)
     episodes = sum(run.episodes_played for section in comparison.sections for run in section.runs)
-    return f"{len(runs)} runs of {len(comparison.arms)} algorithms on {tasks}; {episodes:,} episodes played."
+    arms = "one algorithm" if len(comparison.arms) == 1 else f"{len(comparison.arms)} algorithms"
+    number = "One run" if len(runs) == 1 else f"{len(runs)} runs"
+    return f"{number} of {arms} on {tasks}; {episodes:,} episodes played."
 
 
 def _verdicts(comparison: Comparison) -> list[str]:
@@ -123,7 +125,8 @@ def _family_block(comparison: Comparison, family: str) -> Block:
         )
     if any(not section.normalized for section in comparison.sections if section.family == family):
         notes.append("Raw returns of different tasks have no common scale and enter no interquartile mean here.")
-    return Block(f"All {family}", tuple(notes), tuple(tables), _present(family_intervals(comparison, family)))
+    title = "All settings" if len(comparison.families) == 1 else f"All settings with {family}"
+    return Block(title, tuple(notes), tuple(tables), _present(family_intervals(comparison, family)))
 
 
 def _section_block(comparison: Comparison, section: Section, published: bool) -> Block:
@@ -144,9 +147,8 @@ def _section_block(comparison: Comparison, section: Section, published: bool) ->
 
 
 def _section_notes(section: Section) -> list[str]:
-    notes = [
-        f"Trained on {short(dataset_hashes(section.runs))} (SHA-256) by code {short(code_versions(section.runs))}."
-    ]
+    files, versions = short(dataset_hashes(section.runs)), short(code_versions(section.runs))
+    notes = [f"Data: SHA-256 {files}. Code: {versions}."]
     if not section.normalized:
         notes.append("There are no reference returns for every episode: all numbers are raw episode returns.")
     elif section.family != FAMILIES[0]:

@@ -17,7 +17,7 @@ Values = NDArray[np.float64]
 
 CONFIDENCE = 0.95
 RESAMPLES = 10_000
-"""Of an interval. Its ends then move by about 0.1 of the standard error if another seed draws them."""
+"""Of an interval. Its ends then move by about 0.03 standard errors if another seed draws them."""
 
 
 @dataclass(frozen=True)
@@ -95,8 +95,8 @@ def probability_of_improvement(
 ) -> Estimate:
     """How likely a run of X beats a run of Y on a stratum picked at random; a tie counts half.
 
-    Per stratum the Mann-Whitney statistic of the runs, divided by the number of pairs; over strata, the mean
-    (section 4.3 of Agarwal et al.). The interval resamples the runs of X and of Y, each within its stratum.
+    Agarwal et al.'s average probability of improvement: per stratum the Mann-Whitney statistic of the runs, divided
+    by the number of pairs; over strata, the mean. The interval resamples X's runs and Y's within each stratum.
 
     Args:
         pairs: per stratum the runs of X and those of Y.

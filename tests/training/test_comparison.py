@@ -137,7 +137,7 @@ def test_what_speaks_against_a_comparison_is_said(rows: Rows) -> None:
 
     assert warned() == ""
     assert "2 different files (dddddddddddd, eeeeeeeeeeee)" in warned(dataset_hash="e" * 64)
-    assert "2 versions of the code (cccccccccccc, v2)" in warned(code_version="v2")
+    assert "2 versions of the code (0.1.0+release, cccccccccccc)" in warned(code_version="0.1.0+release")
     assert "end at different updates (10, 20)" in warned(update=20)
     assert "played on different episodes" in warned(episode_seed=99)
     assert "do not have the same seeds" in warned(seed=1)

@@ -9,6 +9,7 @@ import pytest
 
 from lamo.evaluation import Score, write_scores
 from training import cli
+from training.run_folder import RunFolder
 
 Rows = Callable[..., list[Score]]
 
@@ -45,6 +46,16 @@ def test_mixed_tasks_are_a_page_and_its_markdown(scores: Path, capsys: pytest.Ca
     assert text.startswith("# bc against lamo")
     assert "## hopper-medium, hopper-medium.hdf5" in text
     assert "## reacher2d, reacher2d.hdf5" in text
+
+
+def test_a_run_is_compared_as_training_left_it(finished_run: RunFolder, tmp_path: Path) -> None:
+    with pytest.raises(SystemExit) as ending:
+        cli.main(["report", str(finished_run.path), "--out", str(tmp_path / "page.html")])
+    assert not ending.value.code
+    text = (tmp_path / "page.md").read_text(encoding="utf-8")
+    assert text.startswith("# Runs of lamo")
+    assert "| data | algorithm | hop 1 | hop 2 |" in text
+    assert "[no interval]" in text
 
 
 def test_what_cannot_be_compared_is_named(scores: Path, capsys: pytest.CaptureFixture[str]) -> None:
