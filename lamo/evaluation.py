@@ -185,16 +185,20 @@ def read_scores(path: Path) -> list[Score]:
     """The rows of a `scores.csv`.
 
     Raises:
-        ConfigError: there is no such file, its columns are others, or it has no rows.
+        ConfigError: there is no such file, its columns are others, a row is broken, or it has no rows.
     """
     if not path.is_file():
         raise ConfigError(f"there are no scores at {path}")
-    columns = list(SCORE_COLUMNS)
+    columns, scores = list(SCORE_COLUMNS), []
     with path.open(newline="", encoding="utf-8") as file:
-        rows = csv.DictReader(file)
-        if rows.fieldnames is None or list(rows.fieldnames) != columns:
-            raise ConfigError(f"{path} has the columns {rows.fieldnames}, scores have {columns}")
-        scores = [score_of(row) for row in rows]
+        rows = csv.reader(file)
+        if (header := next(rows, None)) != columns:
+            raise ConfigError(f"{path} has the columns {header}, scores have {columns}")
+        try:
+            for row in rows:
+                scores.append(score_of(dict(zip(columns, row, strict=True))))  # noqa: PERF401 - the line is named
+        except (ValueError, csv.Error) as error:
+            raise ConfigError(f"{path}, line {rows.line_num}, is no row of scores: {error}") from error
     if not scores:
         raise ConfigError(f"{path} holds no episode")
     return scores

@@ -17,7 +17,7 @@ COMMANDS = {
     "sweep": ("training.sweep_options", "training.sweep", "train the many runs of an experiment"),
     "evaluate": ("training.evaluate", "training.evaluate", "play a policy in this process"),
     "export": ("training.export", "training.export", "write a run's policy as a checkpoint"),
-    "report": ("training.report", "training.report", "draw a page of what an exported policy scores"),
+    "report": ("training.report_options", "training.reporting", "compare runs on a page, or show one policy"),
 }
 """Each command with the modules that declare its options and carry it out; they are loaded when it is chosen."""
 

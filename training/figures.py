@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 
+import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -39,7 +40,7 @@ def return_distributions(
         axes.scatter(values.mean(), row, s=55, marker="D", color=colour, edgecolors="white", zorder=5)
     axes.set_yticks(range(len(returns)), list(reversed(returns)))
     axes.set_xlabel("episode return (points: episodes, box: quartiles, diamond: mean)")
-    return _svg(figure)
+    return svg(figure)
 
 
 def curve(
@@ -64,7 +65,7 @@ def curve(
     axes.set_xlabel("update")
     axes.set_ylabel(ylabel)
     axes.legend(frameon=False)
-    return _svg(figure)
+    return svg(figure)
 
 
 def reacher_episode(
@@ -97,8 +98,8 @@ def reacher_episode(
     reward.set(xlabel="time (s)", ylim=(0, None))
     reward.legend(frameon=False, fontsize=8)
     for axes in (arm, reward):
-        _quiet(axes)
-    return _svg(figure)
+        quiet(axes)
+    return svg(figure)
 
 
 def arm_positions(
@@ -128,19 +129,22 @@ def _colour(arm: str, index: int) -> str:
 def _figure(height: float) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(7.6, height), layout="constrained")
     axes = figure.subplots()
-    _quiet(axes)
+    quiet(axes)
     return figure, axes
 
 
-def _quiet(axes: Axes) -> None:
+def quiet(axes: Axes) -> None:
+    """Leave a plot its two axes and a faint grid."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(visible=True, color="#dddddd", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.tick_params(labelsize=8)
 
 
-def _svg(figure: Figure) -> str:
+def svg(figure: Figure) -> str:
+    """The figure as an SVG element; the same figure is the same text every time."""
     buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    with matplotlib.rc_context({"svg.hashsalt": "figure"}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
     text = buffer.getvalue()
     return text[text.index("<svg") :]

@@ -6,10 +6,8 @@ behavior policy whose episodes it learned from, and a policy that acts at random
 
 from __future__ import annotations
 
-import argparse
 import csv
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,19 +62,6 @@ class Verdict:
 
     reached: bool
     sentence: str
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `lamo-train report`."""
-    parser.add_argument("run", type=Path, help="folder of the training run")
-    parser.add_argument("--evaluation", type=Path, required=True, help="folder with the scores.csv to report on")
-    parser.add_argument("--out", type=Path, required=True, help="the HTML page to write")
-
-
-def run(options: argparse.Namespace) -> None:
-    """Write the page and say where it is."""
-    write(RunFolder(options.run), options.evaluation, options.out)
-    sys.stdout.write(f"report: {options.out}\n")
 
 
 def write(folder: RunFolder, evaluation: Path, out: Path) -> None:

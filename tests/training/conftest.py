@@ -11,6 +11,7 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from lamo.evaluation import Score
 from training import hdf5
 from training.config import TrainConfig
 from training.run_folder import RunFolder
@@ -105,3 +106,44 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory, tiny_config: ConfigMa
     folder = RunFolder(tmp_path_factory.mktemp("runs") / "finished")
     train(tiny_config(eval_episodes=2, hops=(2, 1), sample_ratio=0.6), folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def rows() -> Callable[..., list[Score]]:
+    """Makes the score rows of one run from {update: {target return: episode returns}}.
+
+    Options: `normalize`, what a return is multiplied by to be a normalized score; and any column of `Score`.
+    """
+
+    def make(
+        table: dict[int | None, dict[float, list[float]]], *, normalize: float | None = None, **columns: Any
+    ) -> list[Score]:
+        return [
+            Score(
+                **{
+                    "task": "hopper-medium",
+                    "dataset": "d4rl:hopper-medium-v2",
+                    "dataset_hash": "d" * 64,
+                    "sample_ratio": 1.0,
+                    "algorithm": "lamo",
+                    "preset": "fixed",
+                    "seed": 0,
+                    "update": update,
+                    "target_return": float(target),
+                    "hop": 1,
+                    "episode_seed": episode,
+                    "episode_return": episode_return,
+                    "episode_length": 100,
+                    "normalized_score": None if normalize is None else normalize * episode_return,
+                    "code_version": "c" * 40,
+                    "policy": "hopper",
+                    "revision": "0123",
+                    **columns,
+                }
+            )
+            for update, targets in table.items()
+            for target, returns in targets.items()
+            for episode, episode_return in enumerate(returns)
+        ]
+
+    return make
