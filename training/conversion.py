@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lamo.errors import ConfigError
-from training import hdf5, sources
+from training import hdf5, minari_sets, sources
 from training.trajectories import Trajectories
 
 HDF5_SUFFIXES = (".hdf5", ".h5")
@@ -26,11 +26,13 @@ def convert(
     seed: int = 0,
     indices: Path | None = None,
 ) -> None:
-    """Copy chosen episodes to `out`; their indices in the source go beside it, as `<stem>.episodes.json`.
+    """Copy chosen episodes to `out`; their indices in the source go beside a file as `<stem>.episodes.json`.
+
+    A Minari set keeps them in its attributes.
 
     Args:
         complete: what is copied from.
-        out: an .hdf5 or .h5 file.
+        out: an .hdf5 or .h5 file, or `minari:NAMESPACE/NAME-v0`.
         episodes: the first and the one after the last to choose from; None: all.
         sample_ratio: share of those to draw.
         seed: of that draw.
@@ -40,19 +42,29 @@ def convert(
         ConfigError: `out` is the source, or the choice makes no sense.
         DatasetError: the choice leaves the source, or `out` cannot be written.
     """
-    refuse_other_suffix(Path(out))
+    to_minari = out.startswith(sources.MINARI_PREFIX)
+    if not to_minari:
+        refuse_other_suffix(Path(out))
     if complete.source and Path(out).resolve() == Path(complete.source).resolve():
         raise ConfigError(f"{out} would be overwritten by a part of itself; name another file to write")
-    if indices is not None and (episodes is not None or sample_ratio != 1.0):
-        raise ConfigError(f"{indices} names the episodes; a range or a share of them cannot be asked for too")
     if indices is None:
-        chosen = _drawn(complete, episodes, sample_ratio, seed)
-        choice: dict[str, object] = {"sample_ratio": sample_ratio, "seed": seed}
-    else:
+        chosen, choice = (
+            _drawn(complete, episodes, sample_ratio, seed),
+            {"sample_ratio": sample_ratio, "seed": seed},
+        )
+    elif episodes is None and sample_ratio == 1.0:
         chosen, choice = sources.read_indices(indices), {}
+    else:
+        raise ConfigError(f"{indices} names the episodes; a range or a share of them cannot be asked for too")
+    part = complete.subset(chosen)
     origin = {"source": _name(complete.source), "source_sha256": complete.sha256}
-    hdf5.write(Path(out), complete.subset(chosen), {**complete.attributes, **origin})
-    _write_json(Path(out).with_suffix(".episodes.json"), {**origin, **choice, "episodes": chosen.tolist()})
+    record = {**origin, **choice, "episodes": chosen.tolist()}
+    if to_minari:
+        attributes = {**complete.attributes, **origin, "source_episodes": json.dumps(chosen.tolist())}
+        minari_sets.write(out.removeprefix(sources.MINARI_PREFIX), part, attributes)
+    else:
+        hdf5.write(Path(out), part, {**complete.attributes, **origin})
+        _write_json(Path(out).with_suffix(".episodes.json"), record)
 
 
 def refuse_other_suffix(out: Path) -> None:

@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     fetching = commands.add_parser("fetch", help="download a D4RL set into D4RL's cache folder")
     fetching.add_argument("source", metavar="d4rl:ID", help="such as d4rl:hopper-medium-v2")
     commands.add_parser("list", help="list the sets that can be read by id")
-    _add_convert(commands.add_parser("convert", help="copy a data set, or a part of it, to HDF5"))
+    _add_convert(commands.add_parser("convert", help="copy a data set, or a part of it, to HDF5 or Minari"))
 
     inspecting = commands.add_parser("inspect", help="print what a data set holds")
     inspecting.add_argument("source", metavar="DATA", help=SOURCE)
@@ -98,7 +98,7 @@ def fetch(source: str) -> str:
 
 def _add_convert(converting: argparse.ArgumentParser) -> None:
     converting.add_argument("source", metavar="DATA", help=SOURCE)
-    converting.add_argument("out", metavar="OUT", help="HDF5 file to write")
+    converting.add_argument("out", metavar="OUT", help="HDF5 file to write, or minari:NAMESPACE/NAME-v0")
     choice = converting.add_mutually_exclusive_group()
     choice.add_argument(
         "--episodes", type=_episode_range, metavar="A:B", help="episodes A to B - 1, counted from 0"

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lamo.errors import ConfigError, DatasetError
-from training import d4rl, hdf5, npz, pickles, tabular
+from training import d4rl, hdf5, minari_sets, npz, pickles, tabular
 from training.tabular import Columns
 from training.trajectories import Trajectories
 
@@ -52,6 +52,8 @@ def read(name: str, columns: Columns | None = None) -> Trajectories:
         raise ConfigError(f"columns are named for {name}, and only .csv and .parquet files have them")
     if name.startswith(D4RL_PREFIX):
         return d4rl.read(name.removeprefix(D4RL_PREFIX))
+    if name.startswith(MINARI_PREFIX):
+        return minari_sets.read(name.removeprefix(MINARI_PREFIX))
     if tabular_file:
         return tabular.read(Path(name), columns)
     if suffix in _READERS:
@@ -63,12 +65,13 @@ def read(name: str, columns: Columns | None = None) -> Trajectories:
 
 
 def known() -> list[str]:
-    """The names of the sets that `read` takes by id.
+    """The names of the sets that `read` takes by id: D4RL's, and the Minari sets that are here.
 
     Raises:
         ConfigError: the `d4rl` package is not installed.
     """
-    return [D4RL_PREFIX + name for name in d4rl.known_ids()]
+    minari_names = [MINARI_PREFIX + name for name in minari_sets.local_ids()]
+    return [D4RL_PREFIX + name for name in d4rl.known_ids()] + minari_names
 
 
 def read_indices(path: Path) -> NDArray[np.int64]:
