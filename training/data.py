@@ -13,6 +13,7 @@ from training import d4rl, hdf5, sources
 from training.conversion import convert, refuse_other_suffix
 from training.fingerprint import sha256_of
 from training.inspection import inspection
+from training.proposal import Proposal
 from training.recording import BEHAVIOR_POLICY, episode_seeds, record_episodes
 from training.tabular import Columns
 from training.task import read_task, task_names
@@ -38,6 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     inspecting = commands.add_parser("inspect", help="print what a data set holds")
     inspecting.add_argument("source", metavar="DATA", help=SOURCE)
     inspecting.add_argument("--task", help=f"give normalized scores of this task: {', '.join(task_names())}")
+    inspecting.add_argument(
+        "--write-task", type=Path, metavar="TOML", help="propose a task for it, as a file to edit"
+    )
     _add_columns(inspecting)
 
 
@@ -59,7 +63,7 @@ def run(arguments: argparse.Namespace) -> None:
             indices=arguments.indices,
         )
     else:
-        sys.stdout.write(inspection(sources.read(arguments.source, _columns(arguments)), arguments.task))
+        inspect(arguments.source, _columns(arguments), arguments.task, arguments.write_task)
 
 
 def make(task: str, episodes: int, seed: int, out: Path) -> None:
@@ -94,6 +98,30 @@ def fetch(source: str) -> str:
         raise ConfigError(f"{source} is not fetched here: d4rl:ID is; `minari download ID` fetches Minari's sets")
     path = d4rl.fetch(source.removeprefix(sources.D4RL_PREFIX))
     return f"{path}\nsha256  {sha256_of(path)}\n"
+
+
+def inspect(source: str, columns: Columns, task: str | None, write_task: Path | None) -> None:
+    """Print what the data set holds, and write the task that it proposes.
+
+    Raises:
+        ConfigError: the task is unknown; a task was asked for of a log that its name alone does not read; or the
+            task's file exists.
+        DatasetError: the data set cannot be used.
+    """
+    if write_task is not None and columns.given:
+        raise ConfigError(
+            f"a task names its data, not its columns; convert {source} to HDF5 first, and inspect that"
+        )
+    trajectories = sources.read(source, columns)
+    sys.stdout.write(inspection(trajectories, task))
+    if write_task is not None:
+        try:
+            with write_task.open("x", encoding="utf-8") as file:
+                file.write(Proposal.of(trajectories).toml(write_task.parent))
+        except FileExistsError as error:
+            raise ConfigError(
+                f"{write_task} exists already, and may have been edited; name another file"
+            ) from error
 
 
 def _add_convert(converting: argparse.ArgumentParser) -> None:

@@ -7,9 +7,7 @@ import json
 from dataclasses import fields
 
 import gymnasium
-from gymnasium.envs.registration import EnvSpec, WrapperSpec
-
-_FLATTEN = WrapperSpec("FlattenObservation", "gymnasium.wrappers:FlattenObservation", {})
+from gymnasium.envs.registration import EnvSpec
 
 
 def find(text: str) -> EnvSpec | None:
@@ -25,12 +23,8 @@ def find(text: str) -> EnvSpec | None:
         return None
 
 
-def tell(written: str, *, flattened: bool) -> str:
+def tell(written: str) -> str:
     """The text for a spec that was written as JSON, by this Gymnasium or by an older one.
-
-    Args:
-        written: the spec.
-        flattened: the environment is to show its observations as `gymnasium.spaces.utils.flatten` lays them.
 
     Raises:
         ValueError: it is no spec.
@@ -38,8 +32,6 @@ def tell(written: str, *, flattened: bool) -> str:
     known = {field.name for field in fields(EnvSpec) if field.init}
     # Before Gymnasium 1.0 specs had fields that they no longer have.
     spec = EnvSpec.from_json(json.dumps({key: value for key, value in json.loads(written).items() if key in known}))
-    if flattened:
-        spec.additional_wrappers = (*spec.additional_wrappers, _FLATTEN)
     registered = gymnasium.registry.get(spec.id)
     return spec.id if registered is not None and _same(spec, registered) else spec.to_json()
 

@@ -40,8 +40,7 @@ def read(set_id: str) -> Trajectories:
     was taken, is left out.
 
     The attribute `environment` is the set's environment for evaluation, or the one it was recorded in:
-    Gymnasium's id where that says all, otherwise the whole EnvSpec as JSON, with `FlattenObservation` added
-    where observations were flattened.
+    Gymnasium's id where that says all, otherwise the whole EnvSpec as JSON.
 
     Raises:
         DatasetError: the set is not there or broken, holds anything beside boxes of numbers, or an episode ends
@@ -152,8 +151,7 @@ def _attributes(metadata: Mapping[str, Any], observation: Layout, action: Layout
         attributes.setdefault("names", json.dumps({key: value for key, value in names.items() if value}))
     written = metadata.get("eval_env_spec") or metadata.get("env_spec")
     if written is not None:
-        told = environment_spec.tell(str(written), flattened=observation["type"] != "Box")
-        attributes.setdefault("environment", told)
+        attributes.setdefault("environment", environment_spec.tell(str(written)))
     for attribute, key in (("reference_random", "ref_min_score"), ("reference_expert", "ref_max_score")):
         if metadata.get(key) is not None:
             attributes[attribute] = repr(float(metadata[key]))

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from lamo.errors import ConfigError, DatasetError
-from lamo.scores import REFERENCE_RETURNS
 from training import d4rl, sources
+from training.task import read_task
 
 HOPPER = "hopper-medium-v2"
 
@@ -71,9 +71,9 @@ def test_the_registry_is_read_without_the_simulators() -> None:
     assert not {name for name in set(sys.modules) - before if name.split(".")[0] in ("d4rl", "gym", "mujoco_py")}
 
 
-@pytest.mark.parametrize("task", ["hopper", "walker2d", "halfcheetah"])
+@pytest.mark.parametrize("task", ["hopper", "walker2d", "halfcheetah", "ant"])
 def test_reference_returns_are_those_the_project_scores_with(task: str) -> None:
-    assert d4rl.find(f"{task}-medium-v2").reference == REFERENCE_RETURNS[task]
+    assert d4rl.find(f"{task}-medium-v2").reference == read_task(f"{task}-medium").task.reference_returns
 
 
 def test_every_set_of_the_paper_is_known() -> None:
