@@ -144,12 +144,12 @@ def _outward(
     extremes: NDArray[np.float32],  # [action_dim]
     direction: int,
 ) -> tuple[float, ...]:
-    """Rounded away from the data, so that no recorded action lies outside."""
+    """Rounded away from the data, so that no recorded action lies outside in the precision of actions."""
     rounded = []
     for value in extremes.tolist():
         step = 10.0 ** (math.floor(math.log10(abs(value))) - DIGITS + 1) if value else 1.0
         number = _rounded(value)
-        inside = (number - value) * direction < 0
+        inside = (np.float32(number) - np.float32(value)) * direction < 0
         rounded.append(_rounded(number + direction * step) if inside else number)
     return tuple(rounded)
 

@@ -74,8 +74,13 @@ def test_no_recorded_action_lies_outside_the_bounds(first: float, second: float)
     proposal = Proposal.of(trajectories([0.0], actions=(first, second)))
     assert proposal.action_low is not None
     assert proposal.action_high is not None
-    assert proposal.action_low[0] <= min(first, second)
-    assert proposal.action_high[0] >= max(first, second)
+    assert np.float32(proposal.action_low[0]) <= np.float32(min(first, second))
+    assert np.float32(proposal.action_high[0]) >= np.float32(max(first, second))
+
+
+def test_a_bound_that_is_short_in_decimals_stays_short() -> None:
+    proposal = Proposal.of(trajectories([0.0], actions=(-0.4, 0.7)))
+    assert (proposal.action_low, proposal.action_high) == ((-0.4, -0.4), (0.7, 0.7))
 
 
 @pytest.mark.parametrize(
