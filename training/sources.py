@@ -34,7 +34,7 @@ _READERS: MappingProxyType[str, Callable[[Path], Trajectories]] = MappingProxyTy
 )
 
 
-def read(name: str, columns: Columns | None = None) -> Trajectories:
+def read(name: str | Path, columns: Columns | None = None) -> Trajectories:
     """The data set of that name.
 
     Args:
@@ -46,6 +46,7 @@ def read(name: str, columns: Columns | None = None) -> Trajectories:
         ConfigError: no such D4RL or Minari set, or columns of a file that has none.
         DatasetError: no such kind of data, or what its reader refuses.
     """
+    name = str(name)
     suffix = Path(name).suffix
     tabular_file = suffix in TABLE_SUFFIXES and not name.startswith((D4RL_PREFIX, MINARI_PREFIX))
     if columns is not None and columns.given and not tabular_file:

@@ -20,7 +20,7 @@ def test_a_name_of_no_kind_is_refused_with_the_kinds(name: str) -> None:
 @pytest.mark.parametrize("suffix", [".hdf5", ".h5", ".npz", ".pkl", ".pickle", ".csv", ".parquet"])
 def test_a_missing_file_of_any_kind_is_said(tmp_path: Path, suffix: str) -> None:
     with pytest.raises(DatasetError, match=f"there is no data file .*x{suffix}"):
-        sources.read(str(tmp_path / f"x{suffix}"))
+        sources.read(tmp_path / f"x{suffix}")
 
 
 @pytest.mark.parametrize(
