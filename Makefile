@@ -16,6 +16,9 @@ $(BIN)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade -c constraints.txt pip setuptools
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[service,training,client,dev]'
+	@# The extra [d4rl] without d4rl's own dependencies: old gym, mujoco_py, pybullet and dm_control serve its
+	@# simulators, which are not used, and would take a gigabyte; its registry of data sets needs nothing.
+	$(BIN)/python -m pip install --quiet --no-deps -c constraints.txt d4rl
 	@touch $@
 
 demo: setup           ## Data, training, merge, service, evaluation over HTTP: ends with a score table and demo/report.html

@@ -11,7 +11,7 @@ from lamo.errors import InputError, LamoError
 
 COMMANDS = {
     "tasks": ("training.task_table", "training.task_table", "list the tasks, or where their presets differ"),
-    "data": ("training.data", "training.data", "make, convert and inspect offline data"),
+    "data": ("training.data", "training.data", "make, fetch, convert and inspect offline data"),
     "pretrain": ("training.pretrain_config", "training.pretrain", "make a small language model from text"),
     "train": ("training.options", "training.train", "train a policy and export it"),
     "sweep": ("training.sweep_options", "training.sweep", "train the many runs of an experiment"),

@@ -1,30 +1,29 @@
-"""The `lamo-train data` commands: make offline data, convert recorded data, and look at either."""
+"""The `lamo-train data` commands: make, fetch, list, convert and inspect offline data."""
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
 from tqdm import tqdm
 
-from lamo.errors import ConfigError, DatasetError
-from training import hdf5, npz
+from lamo.errors import ConfigError
+from training import d4rl, hdf5, sources
+from training.conversion import convert, refuse_other_suffix
+from training.fingerprint import sha256_of
+from training.inspection import inspection
+from training.proposal import Proposal
 from training.recording import BEHAVIOR_POLICY, episode_seeds, record_episodes
+from training.tabular import Columns
 from training.task import read_task, task_names
-from training.trajectories import Trajectories
 from training.version import code_version
 
-HDF5_SUFFIXES = (".hdf5", ".h5")
+SOURCE = "d4rl:ID, minari:ID, or a file: .hdf5, .npz, .pkl, .csv, .parquet (docs/data.md)"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the `make`, `convert` and `inspect` commands on the parser of `data`."""
+    """Declare the commands on the parser of `data`."""
     commands = parser.add_subparsers(dest="data_command", required=True, metavar="COMMAND")
     making = commands.add_parser("make", help="record offline data with a scripted behavior policy")
     making.add_argument("--task", default="reacher2d", help="the task to play; a script exists for reacher2d")
@@ -32,47 +31,39 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     making.add_argument("--seed", type=int, default=0, help="the same seed makes the same file, byte for byte")
     making.add_argument("--out", type=Path, required=True, metavar="FILE", help="HDF5 file to write")
 
-    converting = commands.add_parser("convert", help="copy a recording, or a part of it, to an HDF5 file")
-    converting.add_argument("source", type=Path, metavar="IN", help=".hdf5 or .npz in D4RL's flat layout")
-    converting.add_argument("out", type=Path, metavar="OUT", help="HDF5 file to write")
-    converting.add_argument(
-        "--episodes", type=_episode_range, metavar="A:B", help="episodes A to B - 1, counted from 0"
-    )
-    converting.add_argument("--sample-ratio", type=float, default=1.0, help="share of those episodes to draw")
-    converting.add_argument("--seed", type=int, default=0, help="seed of that draw")
+    fetching = commands.add_parser("fetch", help="download a D4RL set into D4RL's cache folder")
+    fetching.add_argument("source", metavar="d4rl:ID", help="such as d4rl:hopper-medium-v2")
+    commands.add_parser("list", help="list the sets that can be read by id")
+    _add_convert(commands.add_parser("convert", help="copy a data set, or a part of it, to HDF5 or Minari"))
 
-    inspecting = commands.add_parser("inspect", help="print what a data file holds")
-    inspecting.add_argument("source", type=Path, metavar="FILE", help=".hdf5 or .npz in D4RL's flat layout")
+    inspecting = commands.add_parser("inspect", help="print what a data set holds")
+    inspecting.add_argument("source", metavar="DATA", help=SOURCE)
     inspecting.add_argument("--task", help=f"give normalized scores of this task: {', '.join(task_names())}")
+    inspecting.add_argument(
+        "--write-task", type=Path, metavar="TOML", help="propose a task for it, as a file to edit"
+    )
+    _add_columns(inspecting)
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Carry out the parsed command; an InputError it raises is one sentence for whoever typed it."""
     if arguments.data_command == "make":
         make(arguments.task, arguments.episodes, arguments.seed, arguments.out)
+    elif arguments.data_command == "fetch":
+        sys.stdout.write(fetch(arguments.source))
+    elif arguments.data_command == "list":
+        sys.stdout.writelines(f"{name}\n" for name in sources.known())
     elif arguments.data_command == "convert":
-        convert(arguments.source, arguments.out, arguments.episodes, arguments.sample_ratio, arguments.seed)
+        convert(
+            sources.read(arguments.source, _columns(arguments)),
+            arguments.out,
+            episodes=arguments.episodes,
+            sample_ratio=arguments.sample_ratio,
+            seed=arguments.seed,
+            indices=arguments.indices,
+        )
     else:
-        sys.stdout.write(inspection(read(arguments.source), arguments.task))
-
-
-def read(name: str | Path) -> Trajectories:
-    """The data set in an HDF5 file or NumPy archive, told apart by the name's end.
-
-    Raises:
-        DatasetError: neither of the two, or what `hdf5.read` and `npz.read` refuse.
-    """
-    path = Path(name)
-    if path.suffix == ".npz":
-        return npz.read(path)
-    if path.suffix in HDF5_SUFFIXES:
-        return hdf5.read(path)
-    raise DatasetError(f"{path} ends in {path.suffix!r}; data files end in .hdf5, .h5 or .npz")
-
-
-def read_indices(path: Path) -> NDArray[np.int64]:
-    """The trajectory indices that a JSON file lists."""
-    return np.array(json.loads(path.read_text(encoding="utf-8"))["episodes"], np.int64)
+        inspect(arguments.source, _columns(arguments), arguments.task, arguments.write_task)
 
 
 def make(task: str, episodes: int, seed: int, out: Path) -> None:
@@ -84,7 +75,7 @@ def make(task: str, episodes: int, seed: int, out: Path) -> None:
     """
     if read_task(task).task.name != "reacher2d":
         raise ConfigError(f"no behavior policy is scripted for task {task!r}; data is made for reacher2d only")
-    _refuse_other_suffix(out)
+    refuse_other_suffix(out)
     seeds = episode_seeds(seed, episodes)
     trajectories = record_episodes(tqdm(seeds, desc="recording", unit="episode"))
     attributes: dict[str, str | int] = {
@@ -97,63 +88,83 @@ def make(task: str, episodes: int, seed: int, out: Path) -> None:
     hdf5.write(out, trajectories, attributes)
 
 
-def convert(source: Path, out: Path, episodes: tuple[int, int] | None, sample_ratio: float, seed: int) -> None:
-    """Copy chosen episodes to `out`; their indices in the source go beside it, as `<stem>.episodes.json`.
+def fetch(source: str) -> str:
+    """Download a D4RL set; where it lies and its SHA-256, for a line.
 
     Raises:
-        ConfigError: `out` is the source, or the choice makes no sense.
-        DatasetError: the source cannot be used, the range leaves it, or `out` cannot be written.
+        ConfigError, DatasetError: it is no D4RL set, or what `d4rl.fetch` raises.
     """
-    _refuse_other_suffix(out)
-    if out.resolve() == source.resolve():
-        raise ConfigError(f"{out} would be overwritten by a part of itself; name another file to write")
-    trajectories = read(source)
-    first, end = episodes or (0, len(trajectories))
-    chosen = trajectories.subset(range(first, end))
-    indices = first + chosen.draw_indices(sample_ratio, seed)
-    origin = {"source": source.name, "source_sha256": trajectories.sha256}
-    hdf5.write(out, trajectories.subset(indices), {**trajectories.attributes, **origin})
-    choice = {"sample_ratio": sample_ratio, "seed": seed, "episodes": indices.tolist()}
-    _write_json(out.with_suffix(".episodes.json"), {**origin, **choice})
+    if not source.startswith(sources.D4RL_PREFIX):
+        raise ConfigError(f"{source} is not fetched here: d4rl:ID is; `minari download ID` fetches Minari's sets")
+    path = d4rl.fetch(source.removeprefix(sources.D4RL_PREFIX))
+    return f"{path}\nsha256  {sha256_of(path)}\n"
 
 
-def inspection(trajectories: Trajectories, task: str | None) -> str:
-    """What a data set holds, one fact per line; what the file says about itself is in [brackets]."""
-    returns = trajectories.episode_returns
-    observations = np.concatenate([trajectory.observations for trajectory in trajectories])
-    actions = np.concatenate([trajectory.actions for trajectory in trajectories])
-    terminated = sum(trajectory.terminated for trajectory in trajectories)
-    rows = {
-        "file": trajectories.source,
-        "sha256": trajectories.sha256,
-        "episodes": str(len(trajectories)),
-        "ends": f"{terminated} terminated, {len(trajectories) - terminated} truncated",
-        "steps": str(len(observations)),
-        "episode lengths": _five_numbers(trajectories.lengths.astype(np.float64)),
-        "episode returns": _five_numbers(returns),
-        "mean return": f"{returns.mean():.2f} (standard deviation {returns.std():.2f})",
-        "observations": _extent(observations),
-        "actions": _extent(actions),
-    }
-    rows |= {f"[{name}]": value for name, value in trajectories.attributes.items()}
-    if task is not None:
-        reference = read_task(task).task.reference_returns
-        score = "-" if reference is None else f"{reference.normalized_score(float(returns.mean())):.2f}"
-        rows["mean normalized score"] = f"{score} ({task})"
-    width = max(len(name) for name in rows)
-    return "".join(f"{name:<{width}}  {value}\n" for name, value in rows.items())
+def inspect(source: str, columns: Columns, task: str | None, write_task: Path | None) -> None:
+    """Print what the data set holds, and write the task that it proposes.
+
+    Raises:
+        ConfigError: the task is unknown; a task was asked for of a log that its name alone does not read; or the
+            task's file exists.
+        DatasetError: the data set cannot be used.
+    """
+    if write_task is not None and columns.given:
+        raise ConfigError(
+            f"a task names its data, not its columns; convert {source} to HDF5 first, and inspect that"
+        )
+    trajectories = sources.read(source, columns)
+    sys.stdout.write(inspection(trajectories, task))
+    if write_task is not None:
+        try:
+            with write_task.open("x", encoding="utf-8") as file:
+                file.write(Proposal.of(trajectories).toml(write_task.parent))
+        except FileExistsError as error:
+            raise ConfigError(
+                f"{write_task} exists already, and may have been edited; name another file"
+            ) from error
 
 
-def _five_numbers(values: NDArray[np.float64]) -> str:
-    quantiles = np.quantile(values, (0.0, 0.25, 0.5, 0.75, 1.0))
-    names = ("min", "25 %", "median", "75 %", "max")
-    return ", ".join(f"{name} {value:.5g}" for name, value in zip(names, quantiles, strict=True))
+def _add_convert(converting: argparse.ArgumentParser) -> None:
+    converting.add_argument("source", metavar="DATA", help=SOURCE)
+    converting.add_argument("out", metavar="OUT", help="HDF5 file to write, or minari:NAMESPACE/NAME-v0")
+    choice = converting.add_mutually_exclusive_group()
+    choice.add_argument(
+        "--episodes", type=_episode_range, metavar="A:B", help="episodes A to B - 1, counted from 0"
+    )
+    choice.add_argument(
+        "--indices", type=Path, metavar="JSON", help="just these: a list, or an .episodes.json written before"
+    )
+    converting.add_argument("--sample-ratio", type=float, default=1.0, help="share of the episodes to draw")
+    converting.add_argument("--seed", type=int, default=0, help="seed of that draw")
+    _add_columns(converting)
 
 
-def _extent(
-    values: NDArray[np.float32],  # [steps, ...]
-) -> str:
-    return f"shape {list(values.shape[1:])}, from {values.min():.5g} to {values.max():.5g}"
+def _add_columns(parser: argparse.ArgumentParser) -> None:
+    """The options that say which column of a table is what, one for each field of Columns."""
+    group = parser.add_argument_group(
+        "columns of a .csv or .parquet file, where their names are not the usual ones"
+    )
+    group.add_argument("--observations", nargs="+", default=(), metavar="COLUMN", help="usual: observation.*")
+    group.add_argument("--actions", nargs="+", default=(), metavar="COLUMN", help="usual: action.*")
+    group.add_argument("--reward", metavar="COLUMN", help="usual: reward; none: rewards are 0")
+    group.add_argument("--episode-column", dest="episode", metavar="COLUMN", help="usual: episode")
+    group.add_argument("--step", metavar="COLUMN", help="usual: step")
+    group.add_argument("--terminated", metavar="COLUMN", help="usual: terminated")
+    group.add_argument("--truncated", metavar="COLUMN", help="usual: truncated")
+    group.add_argument("--step-seconds", type=float, metavar="SECONDS", help="how long one timestep lasts")
+
+
+def _columns(arguments: argparse.Namespace) -> Columns:
+    return Columns(
+        observations=tuple(arguments.observations),
+        actions=tuple(arguments.actions),
+        reward=arguments.reward,
+        episode=arguments.episode,
+        step=arguments.step,
+        terminated=arguments.terminated,
+        truncated=arguments.truncated,
+        step_seconds=arguments.step_seconds,
+    )
 
 
 def _episode_range(text: str) -> tuple[int, int]:
@@ -161,14 +172,3 @@ def _episode_range(text: str) -> tuple[int, int]:
     if not (colon and first.isdecimal() and end.isdecimal() and int(first) < int(end)):
         raise argparse.ArgumentTypeError(f"{text!r} is not A:B with whole numbers 0 <= A < B")
     return int(first), int(end)
-
-
-def _refuse_other_suffix(out: Path) -> None:
-    if out.suffix not in HDF5_SUFFIXES:
-        raise ConfigError(f"{out} ends in {out.suffix!r}; data is written as HDF5, to .hdf5 or .h5")
-
-
-def _write_json(path: Path, document: Mapping[str, object]) -> None:
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
-    unfinished.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    unfinished.replace(path)

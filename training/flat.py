@@ -16,25 +16,32 @@ from lamo.errors import DatasetError
 from training.trajectories import Trajectories, Trajectory
 
 KEYS = ("observations", "actions", "rewards", "terminals", "timeouts")
+_FLAT_KEYS = KEYS[2:]
 
 Arrays = Mapping[str, NDArray[np.generic]]
 
 
-def split(arrays: Arrays, source: str) -> tuple[Trajectory, ...]:
+def split(arrays: Arrays, source: str, time_limit: int | None = None) -> tuple[Trajectory, ...]:
     """Cut the arrays after every step on which `terminals | timeouts` is set, the flags as recorded.
 
     Steps after the last flag are an episode that the recording cut off: they are kept, as a truncated
-    trajectory. `timeouts` is required: D4RL's first files lack it, and without it a time-limited episode
-    would be joined to the next one, whose rewards would flow into its returns-to-go.
+    trajectory. D4RL's first files, Kitchen's among them, lack `timeouts`: they are cut `time_limit` steps after
+    each episode's first, as D4RL means to (its own splitter miscounts from the second episode on). Where no
+    limit is known `timeouts` is required: a time-limited episode would be joined to the next one, whose rewards
+    would flow into its returns-to-go.
 
     Args:
-        arrays: observations [N, *shape], actions [N, action_dim], rewards, terminals and timeouts [N];
-            further keys are ignored.
+        arrays: observations [N, *shape], actions [N, action_dim], rewards, terminals and timeouts [N] or
+            [N, 1]; further keys are ignored.
         source: the file, for the error's sentence.
+        time_limit: most steps of an episode, used only where `timeouts` is missing.
 
     Raises:
         DatasetError: an array is missing, not numeric, not finite, empty, or does not fit the others.
     """
+    arrays = {key: _column(array) if key in _FLAT_KEYS else array for key, array in arrays.items()}
+    if time_limit is not None and "timeouts" not in arrays and "terminals" in arrays:
+        arrays["timeouts"] = _timeouts(arrays["terminals"], time_limit)
     _check_keys(arrays, source)
     _check_shapes(arrays, source)
     terminals = arrays["terminals"].astype(bool)
@@ -66,6 +73,23 @@ def join(trajectories: Trajectories) -> dict[str, NDArray[np.generic]]:
         "terminals": terminals,
         "timeouts": timeouts,
     }
+
+
+def _column(array: NDArray[np.generic]) -> NDArray[np.generic]:
+    """Some of D4RL's files keep rewards and flags as [N, 1]."""
+    return array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array
+
+
+def _timeouts(
+    terminals: NDArray[np.generic],  # [N]
+    time_limit: int,
+) -> NDArray[np.generic]:
+    """True on every step that is the `time_limit`-th since its episode began."""
+    starts = np.concatenate([[0], np.flatnonzero(terminals[:-1]) + 1])
+    steps = np.arange(len(terminals))
+    begun = starts[np.searchsorted(starts, steps, side="right") - 1]
+    timeouts: NDArray[np.bool_] = (steps - begun) % time_limit == time_limit - 1
+    return timeouts
 
 
 def _check_keys(arrays: Arrays, source: str) -> None:

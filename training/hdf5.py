@@ -16,8 +16,12 @@ from training.fingerprint import sha256_of
 from training.trajectories import Trajectories
 
 
-def read(path: Path) -> Trajectories:
+def read(path: Path, time_limit: int | None = None) -> Trajectories:
     """The data set in `path`; only the five arrays are read, `infos/...` and the like stay on disk.
+
+    Args:
+        path: the file.
+        time_limit: where a file without `timeouts` is cut (see `flat.split`).
 
     Raises:
         DatasetError: the file is missing, no HDF5, truncated, or not in the layout (see `flat.split`).
@@ -30,13 +34,30 @@ def read(path: Path) -> Trajectories:
             attributes = {name: str(value) for name, value in file.attrs.items()}
     except (OSError, RuntimeError, ValueError, KeyError, MemoryError) as error:
         raise DatasetError(f"{path} cannot be read as HDF5: {error}") from error
+    if "timeouts" not in arrays and time_limit is not None:
+        attributes["timeouts"] = f"not in the file: episodes are cut after {time_limit} steps, as D4RL does"
     return Trajectories(
-        trajectories=flat.split(arrays, str(path)),
+        trajectories=flat.split(arrays, str(path), time_limit),
         name=path.stem,
         source=str(path),
         sha256=sha256_of(path),
         attributes=attributes,
     )
+
+
+def check(path: Path) -> None:
+    """Refuse what is no whole HDF5 file; its arrays are not read.
+
+    Raises:
+        DatasetError: it is none, or cut off.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            keys = set(file)
+    except (OSError, RuntimeError) as error:
+        raise DatasetError(f"it cannot be opened as HDF5: {error}") from error
+    if not keys >= {"observations", "actions", "rewards"}:
+        raise DatasetError(f"it holds {', '.join(sorted(keys)) or 'nothing'}, no observations, actions, rewards")
 
 
 def write(path: Path, trajectories: Trajectories, attributes: Mapping[str, str | int | float]) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lamo.errors import ConfigError
-from training import data, rewards
+from training import rewards, sources
 from training.config import TrainConfig
 from training.trajectories import Trajectories
 
@@ -39,11 +39,11 @@ class OfflineData:
         Raises:
             InputError: the data cannot be read, or does not hold what was chosen.
         """
-        complete = data.read(config.dataset)
+        complete = sources.read(config.dataset)
         if config.indices is None:
             indices = complete.draw_indices(config.sample_ratio, config.seed)
         else:
-            indices = np.unique(data.read_indices(config.indices))
+            indices = np.unique(sources.read_indices(config.indices))
         held_out = _held_out(indices, len(complete), config.hold_out, config.seed)
         trained = np.setdiff1d(indices, held_out)
         if len(trained) == 0:

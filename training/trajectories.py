@@ -43,9 +43,12 @@ class Trajectories:
     Attributes:
         trajectories: in the order of the file; a subset keeps the order of its indices.
         name: short name for reports, such as `hopper-medium`.
-        source: the file's path as it was given; empty for trajectories made in memory.
-        sha256: hash of that whole file in hexadecimal; a subset keeps its source's; empty in memory.
-        attributes: what the file says about itself (environment, seed, behavior policy), as text.
+        source: the name that `training.sources.read` takes; empty for trajectories made in memory.
+        sha256: hash of that whole file, or of a Minari set's files, in hexadecimal; a subset keeps its source's;
+            empty in memory.
+        attributes: what the source says about itself, as text. These are understood: `environment` (see
+            `training.environment_spec`), `names` and `units` (JSON objects with lists `observations` and
+            `actions`), `step_seconds`, `reference_random` and `reference_expert`.
     """
 
     trajectories: tuple[Trajectory, ...]

@@ -102,8 +102,8 @@ def test_output_of_another_kind_is_refused_before_the_work(tmp_path: Path) -> No
 
 
 def test_input_of_another_kind_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match=r"x\.pkl ends in '\.pkl'; data files end in"):
-        lamo_train_data("inspect", tmp_path / "x.pkl")
+    with pytest.raises(DatasetError, match=r"x\.txt is no kind of data that is read here: d4rl:ID, .*\.csv"):
+        lamo_train_data("inspect", tmp_path / "x.txt")
 
 
 def test_convert_never_overwrites_its_source(made: Path) -> None:
@@ -124,3 +124,38 @@ def test_a_range_that_is_none_is_a_usage_error(
         lamo_train_data("convert", made, tmp_path / "part.hdf5", f"--episodes={text}")
     assert ended.value.code == 2
     assert f"'{text}' is not A:B" in capsys.readouterr().err
+
+
+def test_convert_takes_the_episodes_that_a_file_names(made: Path, tmp_path: Path) -> None:
+    lamo_train_data("convert", made, tmp_path / "a.hdf5", "--sample-ratio", "0.5", "--seed", "1")
+    lamo_train_data("convert", made, tmp_path / "b.hdf5", "--indices", tmp_path / "a.episodes.json")
+    assert hdf5.read(tmp_path / "a.hdf5").sha256 == hdf5.read(tmp_path / "b.hdf5").sha256
+    chosen = [json.loads((tmp_path / f"{name}.episodes.json").read_text())["episodes"] for name in "ab"]
+    assert chosen[0] == chosen[1]
+
+
+def test_convert_refuses_to_draw_from_episodes_that_are_named(made: Path, tmp_path: Path) -> None:
+    (tmp_path / "indices.json").write_text("[0]")
+    with pytest.raises(ConfigError, match="names the episodes; a range or a share of them cannot be asked for too"):
+        lamo_train_data(
+            "convert", made, tmp_path / "a.hdf5", "--indices", tmp_path / "indices.json", "--sample-ratio", "0.5"
+        )
+
+
+def test_a_log_becomes_hdf5_that_keeps_its_names_and_units(tmp_path: Path) -> None:
+    log = tmp_path / "log.csv"
+    log.write_text("run,height [m],lift [N],done\n1,0.5,1,0\n1,0.25,2,1\n2,0,3,0\n")
+    columns = ("--observations", "height [m]", "--actions", "lift [N]", "--episode-column", "run")
+    lamo_train_data(
+        "convert", log, tmp_path / "log.hdf5", *columns, "--terminated", "done", "--step-seconds", "0.05"
+    )
+    trajectories = hdf5.read(tmp_path / "log.hdf5")
+    assert trajectories.lengths.tolist() == [2, 1]
+    assert json.loads(trajectories.attributes["names"]) == {"observations": ["height"], "actions": ["lift"]}
+    assert json.loads(trajectories.attributes["units"]) == {"observations": ["m"], "actions": ["N"]}
+    assert trajectories.attributes["step_seconds"] == "0.05"
+
+
+def test_fetch_refuses_what_is_not_d4rls() -> None:
+    with pytest.raises(ConfigError, match="minari download ID"):
+        lamo_train_data("fetch", "minari:x")

@@ -102,7 +102,7 @@ def test_a_missing_array_is_named_with_those_present(read: Read, key: str) -> No
     ("change", "sentence"),
     [
         ({"rewards": np.zeros(5)}, "different numbers of steps: observations 6, actions 6, rewards 5"),
-        ({"rewards": np.zeros((6, 1))}, r"rewards has shape \[6, 1\], expected \[steps\]"),
+        ({"rewards": np.zeros((6, 2))}, r"rewards has shape \[6, 2\], expected \[steps\]"),
         ({"observations": np.zeros(6)}, r"observations has shape \[6\], expected \[steps, ...\]"),
         ({"actions": np.zeros(6, np.int64)}, r"actions has shape \[6\], expected \[steps, action_dim\]"),
         ({"actions": np.full((6, 2), b"left")}, r"actions is of type \|S4, not numbers"),
