@@ -120,9 +120,8 @@ class Bench:
 
     def _lora(self, name: str) -> Callable[[], None]:
         """The learner as `lamo-train train` runs it."""
-        config = TrainConfig(
-            task="hopper",
-            dataset=Path("noise"),
+        config = TrainConfig.of(
+            "hopper-medium",
             batch_size=self.batch_size,
             device=self.device,
             precision="float32" if name == "lora" else "bf16",
