@@ -120,9 +120,8 @@ class Bench:
 
     def _lora(self, name: str) -> Callable[[], None]:
         """The learner as `lamo-train train` runs it."""
-        config = TrainConfig(
-            task="hopper",
-            dataset=Path("noise"),
+        config = TrainConfig.of(
+            "hopper-medium",
             batch_size=self.batch_size,
             device=self.device,
             precision="float32" if name == "lora" else "bf16",
@@ -215,13 +214,13 @@ def section(name: str, options: argparse.Namespace) -> str:
     share = 100 * ours * loops[-1].rate / 1000
     say(f"{name}: evaluation")
     alone, together = bench.evaluation_rates(options.episodes)
-    return "\n\n".join([
-        f"## {name}: batch {options.batch_size}, context {bench.config.context_length}",
-        updates_table(loops),
-        f"Drawing a batch: {usual:.2f} ms the usual way, {ours:.2f} ms here, which is {share:.2f} % of the last loop.",
-        f"Evaluation: {alone:.1f} steps/s one episode after another, {together:.1f} with {options.episodes} at a time: "
-        f"{together / alone:.1f} x.",
-    ])  # fmt: skip
+    drawing = f"Drawing a batch: {usual:.2f} ms the usual way, {ours:.2f} ms here, {share:.2f} % of the last loop."
+    evaluation = (
+        f"Evaluation: {alone:.1f} steps/s one episode after another, {together:.1f} with {options.episodes} "
+        f"at a time: {together / alone:.1f} x."
+    )
+    title = f"## {name}: batch {options.batch_size}, context {bench.config.context_length}"
+    return "\n\n".join([title, updates_table(loops), drawing, evaluation])
 
 
 def main() -> None:

@@ -42,7 +42,7 @@ def drop(
         return functional.dropout(x, p)
     dropped = round(p * LEVELS)
     kept = _random_levels(x.numel()).view(x.shape) >= dropped - LEVELS // 2
-    return torch.where(kept, x * (LEVELS / (LEVELS - dropped)), 0.0)
+    return torch.where(kept, x, 0.0).mul_(LEVELS / (LEVELS - dropped))
 
 
 def _random_levels(count: int) -> Tensor:  # [count] int16

@@ -79,7 +79,7 @@ class Attention(nn.Module):
         if visible is None:
             visible = _visible(torch.arange(key.shape[2])[None], key.shape[2])
         scores = (self.scale * query) @ key.transpose(2, 3)  # [batch, n_head, reads or tokens, tokens]
-        weights = scores.masked_fill(~visible, float("-inf")).softmax(dim=-1)
+        weights = scores.masked_fill_(~visible, float("-inf")).softmax(dim=-1)
         return drop(weights, chance) @ value
 
     def _heads(
