@@ -125,7 +125,7 @@ def read(set_id: str, known_hashes: Mapping[str, str] = SHA256) -> Trajectories:
     if entry.reference is not None:
         attributes["reference_random"] = repr(entry.reference.random)
         attributes["reference_expert"] = repr(entry.reference.expert)
-    return replace(trajectories, name=set_id, source=f"d4rl:{set_id}", attributes=attributes)
+    return replace(trajectories, name=f"d4rl:{set_id}", source=f"d4rl:{set_id}", attributes=attributes)
 
 
 def time_limit(name: str) -> int | None:

@@ -59,7 +59,7 @@ def read(set_id: str) -> Trajectories:
         raise DatasetError(f"{name} cannot be read: {error}") from error
     if not trajectories:
         raise DatasetError(f"{name} holds no episode")
-    return Trajectories(trajectories, set_id, name, _sha256(folder / "data"), _attributes(metadata, *layouts))
+    return Trajectories(trajectories, name, name, _sha256(folder / "data"), _attributes(metadata, *layouts))
 
 
 def write(set_id: str, trajectories: Trajectories, attributes: Mapping[str, str]) -> None:

@@ -23,7 +23,7 @@ class PublishedScores(NamedTuple):
 
 NAMES = ("LaMo", "LaMo, random frozen trunk", "DT", "best of CQL, IQL, TD3+BC and BC")
 
-ARMS = MappingProxyType({"lamo": "lamo", "dt": "dt"})
+ARMS = MappingProxyType({"lamo": "lamo", "random trunk": "without_pretraining", "dt": "dt"})
 """Arms of ours that carry out what a published column names, by the field of `PublishedScores`."""
 
 _BY_DATASET: dict[str, dict[float, PublishedScores]] = {

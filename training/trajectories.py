@@ -42,7 +42,7 @@ class Trajectories:
 
     Attributes:
         trajectories: in the order of the file; a subset keeps the order of its indices.
-        name: short name for reports, such as `hopper-medium`.
+        name: short name for reports and scores: `hopper-medium` of a file, `d4rl:hopper-medium-v2` of a registry.
         source: the name that `training.sources.read` takes; empty for trajectories made in memory.
         sha256: hash of that whole file, or of a Minari set's files, in hexadecimal; a subset keeps its source's;
             empty in memory.

@@ -112,7 +112,7 @@ def test_a_set_is_downloaded_once_and_read_with_what_d4rl_knows_of_it(mirror: Pa
     trajectories = sources.read("d4rl:hopper-medium-v2")
     assert trajectories.lengths.tolist() == [3, 2, 2]
     assert [trajectory.terminated for trajectory in trajectories] == [True, False, False]
-    assert (trajectories.name, trajectories.source) == (HOPPER, "d4rl:hopper-medium-v2")
+    assert (trajectories.name, trajectories.source) == ("d4rl:hopper-medium-v2", "d4rl:hopper-medium-v2")
     assert trajectories.sha256 == hashlib.sha256(remote.read_bytes()).hexdigest()
     assert trajectories.attributes["environment"] == "Hopper-v4"
     assert float(trajectories.attributes["reference_expert"]) == 3234.3

@@ -101,7 +101,7 @@ def test_ends_are_those_that_were_recorded_and_the_last_observation_is_left_out(
         plays.append(play(environment, seed=length))
     record("own/reach-v0", *(buffer for _, buffer in plays), env=environment)
     trajectories = sources.read("minari:own/reach-v0")
-    assert (trajectories.name, trajectories.source) == ("own/reach-v0", "minari:own/reach-v0")
+    assert (trajectories.name, trajectories.source) == ("minari:own/reach-v0", "minari:own/reach-v0")
     assert trajectories.lengths.tolist() == [4, 6]
     assert [trajectory.terminated for trajectory in trajectories] == [True, False]
     for trajectory, (_, buffer) in zip(trajectories, plays, strict=True):
