@@ -17,6 +17,7 @@ from lamo.checkpoint import Checkpoint
 from lamo.errors import CheckpointError
 from lamo.evaluation import Score, ScoreSummary, summarize
 from lamo.network import Network
+from training.action_error import ActionError
 from training.adaptation import trainable_groups
 from training.card import card
 from training.config import TrainConfig
@@ -111,6 +112,7 @@ def training_record(
             "total": sum(item.numel() for item in experiment.model.parameters()),
         },
         "merge_difference": difference,
+        "action_error": ActionError.of(experiment).to_json(),
         "scores": [dataclasses.asdict(summary) for summary in summaries],
     }
 

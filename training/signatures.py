@@ -23,12 +23,12 @@ FORGETTING_NATS = 0.3
 which has three times its parameters: more than that is no longer the language model it was."""
 
 ADAPTED_NORM = 0.001
-"""Update norm below which a trunk is the one it was: float32 rounds each weight to 1e-7 of its size, and runs that
-learn pass a percent within some thousand updates."""
+"""Update norm below which a trunk is the one it was: at LaMo's learning rate LoRA passes it within the warm-up's
+first hundred updates, and is at a percent some hundred later."""
 
 ADAPTED_SHARE = 0.05
-"""Fall of the action loss from its start below which nothing was learned; the first hundred updates of a run that
-learns make more than half of it."""
+"""Fall of the action loss from its start below which nothing was learned: around a trunk that is left as it was,
+embeddings and head alone bring more within a hundred updates."""
 
 FALSE_ALARM = 0.05
 """Share of runs whose score does not change at all that may be called collapsed."""
@@ -38,8 +38,8 @@ DEFINITIONS = {
     f"{OVERFITTING_SHARE:.0%} over its minimum",
     "forgetting": f"the trunk's loss on held-out text rose by more than {FORGETTING_NATS} nats per token over the "
     "language model's own",
-    "insufficient adaptation": f"the trunk's update norm is below {ADAPTED_NORM:.1%} and the held-out action loss (the "
-    f"training one where none is held out) fell by less than {ADAPTED_SHARE:.0%} from its start",
+    "insufficient adaptation": f"the trunk's update norm is below {ADAPTED_NORM:.1%} and the held-out action loss "
+    f"(the training one where nothing is held out) fell by less than {ADAPTED_SHARE:.0%} from its start",
     "collapse": "the last score is below the best by more standard errors of their difference than the best of as "
     f"many equal scores would be in {FALSE_ALARM:.0%} of all runs",
 }

@@ -15,6 +15,7 @@ from tqdm import tqdm
 from lamo.errors import ConfigError
 from lamo.evaluation import Score, plans, scores_of, summarize, table
 from lamo.policy import Policy
+from training.action_error import read_action_error, text_table
 from training.config import TrainConfig
 from training.evaluate import count, evaluate
 from training.evaluations import evaluations, read_scores
@@ -261,4 +262,6 @@ def run(arguments: argparse.Namespace) -> None:
         return
     if scores := scores_at(folder, config.updates):
         sys.stdout.write(table(summarize(scores)))
+    else:
+        sys.stdout.write(text_table(read_action_error(folder.checkpoint)))
     sys.stdout.write(f"policy: {folder.checkpoint}\n")
