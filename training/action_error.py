@@ -118,7 +118,8 @@ def markdown_table(error: ActionError) -> str:
 def _root_mean_square(
     differences: NDArray[np.floating[Any]],  # [timesteps, action_dim]
 ) -> NDArray[np.float64]:  # [action_dim]
-    return np.sqrt(np.square(differences.astype(np.float64)).mean(axis=0))
+    squares: NDArray[np.float64] = np.square(differences.astype(np.float64)).mean(axis=0)
+    return np.sqrt(squares)
 
 
 def _names(space: ActionSpace) -> tuple[str, ...]:
