@@ -10,6 +10,7 @@ from pathlib import Path
 from lamo.errors import ConfigError
 from training import comparison_page, score_files
 from training.comparison import compare
+from training.comparison_signatures import signature_table
 from training.evaluations import read_scores
 from training.protocols import MEAN_OVER_TARGETS, PROTOCOLS
 
@@ -37,7 +38,8 @@ def _compare(options: argparse.Namespace) -> list[Path]:
     protocols = {protocol.name: protocol for protocol in PROTOCOLS}
     protocol = protocols[options.protocol or MEAN_OVER_TARGETS.name]
     comparison = compare(score_files.read(options.paths), protocol, options.reference)
-    return comparison_page.write(comparison, options.out, published=options.published)
+    failures = signature_table(options.paths)
+    return comparison_page.write(comparison, options.out, published=options.published, signatures=failures)
 
 
 def _show(options: argparse.Namespace) -> list[Path]:

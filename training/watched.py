@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +14,7 @@ from training.evaluations import evaluations, read_scores
 from training.signatures import DEFINITIONS, Signature, signatures
 from training.watch import Watch, read_watches
 
-if TYPE_CHECKING:
-    from training.run_folder import RunFolder  # it brings torch, which a page does without
+WATCH, SCORES = "watch.csv", "scores.csv"
 
 
 @dataclass(frozen=True)
@@ -36,14 +35,14 @@ class Watched:
         return f"None of {', '.join(DEFINITIONS)} shows."
 
 
-def signatures_of(folder: RunFolder) -> list[Signature]:
-    """The signatures that a run shows; none for one that was never watched or played."""
-    return signatures(read_watches(folder.watch), evaluations(read_scores(folder.scores)))
+def signatures_of(folder: Path) -> list[Signature]:
+    """The signatures that the run in a folder shows; none for one that was never watched or played."""
+    return signatures(read_watches(folder / WATCH), evaluations(read_scores(folder / SCORES)))
 
 
-def watched(folder: RunFolder) -> Watched | None:
-    """The section about a run; None for a run that was not watched."""
-    watches = read_watches(folder.watch)
+def watched(folder: Path) -> Watched | None:
+    """The section about the run in a folder; None for a run that was not watched."""
+    watches = read_watches(folder / WATCH)
     return Watched(_lead(watches), signatures_of(folder), _figures(watches)) if watches else None
 
 

@@ -34,9 +34,9 @@ def test_rows_survive_the_round_trip(folder: RunFolder) -> None:
 
 
 def test_a_run_that_was_not_watched_has_no_section(folder: RunFolder, tmp_path: Path) -> None:
-    assert watched(folder) is None
-    assert watched(RunFolder(tmp_path / "older")) is None
-    assert signatures_of(RunFolder(tmp_path / "older")) == []
+    assert watched(folder.path) is None
+    assert watched(tmp_path / "older") is None
+    assert signatures_of(tmp_path / "older") == []
 
 
 def test_a_healthy_run_has_three_figures_and_says_that_no_signature_shows(folder: RunFolder) -> None:
@@ -49,7 +49,7 @@ def test_a_healthy_run_has_three_figures_and_says_that_no_signature_shows(folder
         updates_per_second=8.0,
     )
     _write(folder, LOOK, better)
-    section = watched(folder)
+    section = watched(folder.path)
     assert section is not None
     assert section.signatures == []
     assert section.verdict == "None of overfitting, forgetting, insufficient adaptation, collapse shows."
@@ -62,7 +62,7 @@ def test_without_held_out_trajectories_language_or_movement_their_figures_say_so
     folder: RunFolder,
 ) -> None:
     _write(folder, dataclasses.replace(LOOK, held_out_action_loss=None, language_loss=None))
-    section = watched(folder)
+    section = watched(folder.path)
     assert section is not None
     ((_, caption),) = section.figures
     assert "No trajectory was held out: overfitting cannot be seen." in caption
@@ -78,4 +78,4 @@ def test_the_page_of_a_run_names_its_signatures(finished_run: RunFolder, tmp_pat
     report.write(run, None, tmp_path / "page.html")
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert "<strong>Forgetting.</strong> After 10 updates the trunk predicts held-out text at 6.00 nats" in page
-    assert [signature.name for signature in signatures_of(run)] == ["forgetting"]
+    assert [signature.name for signature in signatures_of(run.path)] == ["forgetting"]
