@@ -95,10 +95,11 @@ class ActionError:
 HEADER = ("action", "unit", "error", "of the mean action")
 
 
-def read_action_error(checkpoint: Path) -> ActionError:
-    """What the `training.json` of a run's checkpoint says."""
-    record = json.loads((checkpoint / "training.json").read_text(encoding="utf-8"))
-    return ActionError.from_json(record["action_error"])
+def read_action_error(checkpoint: Path) -> ActionError | None:
+    """What the `training.json` of a run's checkpoint says; None where there is none, or it was not yet measured."""
+    path = checkpoint / "training.json"
+    record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return ActionError.from_json(record["action_error"]) if "action_error" in record else None
 
 
 def text_table(error: ActionError) -> str:

@@ -81,7 +81,7 @@ def write(folder: RunFolder, evaluation: Path | None, out: Path) -> None:
         run=folder.name,
         played=None if evaluation is None else _played(config, evaluation),
         watched=watched(folder.path),
-        action_error=read_action_error(folder.checkpoint) if folder.checkpoint.exists() else None,
+        action_error=read_action_error(folder.checkpoint),
         action_error_header=HEADER,
         learning=_learning(folder),
         facts=_facts(folder),

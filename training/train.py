@@ -262,6 +262,6 @@ def run(arguments: argparse.Namespace) -> None:
         return
     if scores := scores_at(folder, config.updates):
         sys.stdout.write(table(summarize(scores)))
-    else:
-        sys.stdout.write(text_table(read_action_error(folder.checkpoint)))
+    elif error := read_action_error(folder.checkpoint):
+        sys.stdout.write(text_table(error))
     sys.stdout.write(f"policy: {folder.checkpoint}\n")

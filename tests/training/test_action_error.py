@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from training import cli
-from training.action_error import ActionError, DimensionError, markdown_table, text_table
+from training.action_error import ActionError, DimensionError, markdown_table, read_action_error, text_table
 from training.config import TrainConfig
 from training.experiment import Experiment
 from training.run_folder import RunFolder
@@ -67,6 +67,12 @@ def test_it_survives_the_trip_through_json_and_is_read_as_a_table() -> None:
         "  elbow   N m     12                  13",
     ]
     assert "| gripper | – | 0.123 | 1 |" in markdown_table(ERROR)
+
+
+def test_a_checkpoint_from_before_it_was_measured_has_none(tmp_path: Path) -> None:
+    assert read_action_error(tmp_path) is None
+    (tmp_path / "training.json").write_text("{}")
+    assert read_action_error(tmp_path) is None
 
 
 @pytest.fixture(scope="module")
