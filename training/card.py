@@ -8,6 +8,7 @@ from typing import Any
 
 from lamo.config import PolicyConfig
 from lamo.evaluation import ScoreSummary
+from training.action_error import ActionError, markdown_table
 from training.algorithms import NO_LM
 
 
@@ -18,6 +19,8 @@ def card(config: PolicyConfig, record: Mapping[str, Any], summaries: Sequence[Sc
         _what(config, record),
         "## Scores",
         _scores(summaries),
+        "## Action error",
+        markdown_table(ActionError.from_json(record["action_error"])),
         "## Training",
         _training(record),
         "## Use",

@@ -51,12 +51,16 @@ class Block:
     origins: Table | None = None
 
 
-def write(comparison: Comparison, out: Path, *, published: bool = False) -> list[Path]:
+def write(
+    comparison: Comparison, out: Path, *, published: bool = False, signatures: Table | None = None
+) -> list[Path]:
     """Write `out` as HTML and, beside it, the same tables as Markdown; the paths of both.
 
     Args:
         published: put the LaMo paper's scores beside runs on the very data sets it used.
+        signatures: of failures in the training of these runs.
     """
+    failures = [] if signatures is None else [Block("Signatures of training", (), (signatures,), ())]
     content = {
         "title": _title(comparison),
         "lead": _lead(comparison),
@@ -65,6 +69,7 @@ def write(comparison: Comparison, out: Path, *, published: bool = False) -> list
         "blocks": [
             *(_family_block(comparison, family) for family in comparison.families),
             *(_section_block(comparison, section, published) for section in comparison.sections),
+            *failures,
         ],
         "reading": {**{protocol.name: protocol.explanation for protocol in PROTOCOLS}, **READING},
         "page": out.name,

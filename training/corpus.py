@@ -24,6 +24,9 @@ END_OF_TEXT = "<|endoftext|>"
 
 SUFFIXES = (".txt", ".txt.xz", ".txt.gz")
 
+HELD_OUT_SHARE = 0.05
+"""Share of a text's tokens, at its end, that the language loss never sees."""
+
 _CHUNK_CHARACTERS = 1 << 20
 
 
@@ -59,6 +62,20 @@ class Corpus:
         """Names, size and hash of this corpus."""
         digest = hashlib.sha256(self.token_ids.astype("<i4").tobytes()).hexdigest()
         return CorpusIdentity(self.names, len(self.token_ids), digest)
+
+    @property
+    def trained(self) -> NDArray[np.int32]:  # [tokens]
+        """What the language loss trains on."""
+        return self.token_ids[: -self._held_out_tokens]
+
+    @property
+    def held_out(self) -> NDArray[np.int32]:  # [tokens]
+        """What it does not: the end of the text, because random passages share their sentences with the rest."""
+        return self.token_ids[-self._held_out_tokens :]
+
+    @property
+    def _held_out_tokens(self) -> int:
+        return max(2, round(HELD_OUT_SHARE * len(self.token_ids)))  # fewer than two predict nothing
 
 
 class LanguageBatches:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lamo.batch import Batch, Scaling, to_device
 from lamo.config import PolicyConfig
-from lamo.errors import ConfigError, LanguageModelError
+from lamo.errors import ConfigError, InputError, LanguageModelError
 from lamo.evaluation import Origin
 from lamo.model import LamoModel
 from lamo.network import Network, build
@@ -19,7 +19,8 @@ from lamo.trunk import PretrainedTrunk
 from training.adaptation import adapt
 from training.algorithms import NO_LM
 from training.config import TrainConfig
-from training.corpus import CorpusIdentity, LanguageBatches, load_corpus
+from training.corpus import Corpus, CorpusIdentity, LanguageBatches, load_corpus
+from training.language_ability import LanguageAbility
 from training.language_model import fingerprint, load_trunk, location
 from training.learner import Learner
 from training.objective import WordEmbeddings
@@ -54,6 +55,7 @@ class Experiment:
         data: the trajectories that are trained on, and those held out.
         trunk_sha256: identity of the weights the trunk began with; empty where there is no trunk.
         text: None where the language loss has no weight.
+        language_ability: None where the trunk has none to lose, or there is no text to see it by.
     """
 
     config: TrainConfig
@@ -66,6 +68,7 @@ class Experiment:
     sampler: SubtrajectorySampler
     scaling: Scaling
     text: Text | None
+    language_ability: LanguageAbility | None
 
     @property
     def model(self) -> Network:
@@ -102,7 +105,8 @@ class Experiment:
         )  # fmt: skip
         policy = policy_config(config, data.trained, None if pretrained is None else pretrained.trunk.config)
         normalization = Normalization.of(np.concatenate([item.observations for item in data.trained]))
-        text = None if pretrained is None else _text(config, pretrained)
+        corpus = None if pretrained is None else _corpus(config, pretrained)
+        text = None if pretrained is None or corpus is None else _text(config, corpus, pretrained)
         words = None if text is None or pretrained is None else _words(config, pretrained, device)
         trunk_sha256 = "" if pretrained is None else fingerprint(pretrained)
         network = _network(config, policy, pretrained).to(device)
@@ -119,6 +123,7 @@ class Experiment:
             ),
             scaling=Scaling(policy, normalization, device),
             text=text,
+            language_ability=_language_ability(config, corpus, pretrained, device),
         )
 
     def batch(self, cuts: Subtrajectories) -> Batch:
@@ -161,18 +166,43 @@ def _network(config: TrainConfig, policy: PolicyConfig, pretrained: PretrainedTr
     return network
 
 
-def _text(config: TrainConfig, pretrained: PretrainedTrunk) -> Text | None:
-    if config.language_loss_weight == 0:
-        return None
-    if config.lm == NO_LM:
+def _corpus(config: TrainConfig, pretrained: PretrainedTrunk) -> Corpus | None:
+    """The text of the language loss, which also shows what the trunk still knows of language."""
+    trains = config.language_loss_weight > 0
+    if config.lm == NO_LM and trains:
         raise ConfigError(f"language_loss_weight is {config.language_loss_weight}, but lm {NO_LM!r} has no words")
-    corpus = load_corpus(config.text, load_tokenizer(location(config.lm)))
+    if not trains and not _knows_language(config):
+        return None
+    try:
+        corpus = load_corpus(config.text, load_tokenizer(location(config.lm)))
+    except InputError:
+        if trains or config.text:
+            raise
+        return None  # no text was asked for: a model without tokenizer is trained, only not watched
     if (largest := int(corpus.token_ids.max(initial=0))) >= len(pretrained.wte):
         raise LanguageModelError(
             f"the tokenizer of {config.lm!r} gives token {largest}, its model has {len(pretrained.wte)}"
         )
+    return corpus
+
+
+def _knows_language(config: TrainConfig) -> bool:
+    return config.lm != NO_LM and not config.random_init
+
+
+def _language_ability(
+    config: TrainConfig, corpus: Corpus | None, pretrained: PretrainedTrunk | None, device: torch.device
+) -> LanguageAbility | None:
+    if corpus is None or pretrained is None or not _knows_language(config):
+        return None
+    return LanguageAbility.of(corpus.held_out, pretrained, device)
+
+
+def _text(config: TrainConfig, corpus: Corpus, pretrained: PretrainedTrunk) -> Text | None:
+    if config.language_loss_weight == 0:
+        return None
     batches = LanguageBatches(
-        corpus.token_ids,
+        corpus.trained,
         batch_size=LANGUAGE_BLOCKS,
         length=min(LONGEST_BLOCK, len(pretrained.wpe)),
         generator=generator(config.seed, LANGUAGE_STREAM),

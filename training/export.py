@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import dataclasses
 import sys
 from pathlib import Path
@@ -16,11 +15,13 @@ from lamo import checkpoint
 from lamo.batch import Batch
 from lamo.checkpoint import Checkpoint
 from lamo.errors import CheckpointError
-from lamo.evaluation import Score, ScoreSummary, score_of, summarize
+from lamo.evaluation import Score, ScoreSummary, summarize
 from lamo.network import Network
+from training.action_error import ActionError
 from training.adaptation import trainable_groups
 from training.card import card
 from training.config import TrainConfig
+from training.evaluations import read_scores
 from training.experiment import Experiment
 from training.language_model import silence_loading
 from training.lora import merge
@@ -53,7 +54,7 @@ def export(
             f"merging LoRA changed an action by {difference:.3g}, more than {LARGEST_DIFFERENCE:g}; "
             "nothing was written"
         )
-    summaries = summarize(read_scores(folder, update))
+    summaries = summarize(scores_at(folder, update))
     record = training_record(experiment, update, difference, summaries)
     return checkpoint.write(
         folder.checkpoint if out is None else out,
@@ -111,6 +112,7 @@ def training_record(
             "total": sum(item.numel() for item in experiment.model.parameters()),
         },
         "merge_difference": difference,
+        "action_error": ActionError.of(experiment).to_json(),
         "scores": [dataclasses.asdict(summary) for summary in summaries],
     }
 
@@ -127,12 +129,9 @@ def _without_folders(config: TrainConfig) -> dict[str, Any]:
     return {**config.to_json(), **here}
 
 
-def read_scores(folder: RunFolder, update: int) -> list[Score]:
+def scores_at(folder: RunFolder, update: int) -> list[Score]:
     """The episodes that were evaluated at an update; none where none were."""
-    if not folder.scores.exists():
-        return []
-    with folder.scores.open(newline="", encoding="utf-8") as file:
-        return [score_of(row) for row in csv.DictReader(file) if row["update"] == str(update)]
+    return [score for score in read_scores(folder.scores) if score.update == update]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,11 +1,11 @@
-"""Journal: what a run writes while it trains: metrics.csv, scores.csv, TensorBoard, and W&B when asked."""
+"""Journal: what a run writes while it trains: metrics.csv, scores.csv, watch.csv, TensorBoard, and W&B if asked."""
 
 from __future__ import annotations
 
 import csv
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -18,6 +18,7 @@ from lamo.evaluation import Score, score_of, summarize, write_scores
 from training.learner import UpdateLosses
 from training.meter import Reading
 from training.run_folder import RunFolder
+from training.watch import WATCH_COLUMNS, Watch, append_watch, read_watches
 
 METRICS = ("update", "action_loss", "language_loss", "gradient_norm", "learning_rate")
 
@@ -50,6 +51,7 @@ class Journal:
     def __enter__(self) -> Self:
         _keep_until(self._folder.metrics, METRICS, self._start)
         _keep_scores_until(self._folder.scores, self._start)
+        _keep_until(self._folder.watch, WATCH_COLUMNS, self._start)
         self._tensorboard = SummaryWriter(str(self._folder.path), purge_step=self._start + 1)
         if self._wandb_project is not None:
             self._wandb = _wandb_run(self._wandb_project, self._folder)
@@ -112,6 +114,17 @@ class Journal:
             self._scalar(f"return/{where}", summary.mean_return, update)
             if summary.mean_score is not None:
                 self._scalar(f"normalized_score/{where}", summary.mean_score, update)
+
+    def watched(self, update: int) -> bool:
+        """Whether a look at the run after this update has been written."""
+        return any(row.update == update for row in read_watches(self._folder.watch))
+
+    def watch(self, watch: Watch) -> None:
+        """One look at the run."""
+        append_watch(self._folder.watch, watch)
+        for name, value in asdict(watch).items():
+            if name != "update" and value is not None:
+                self._scalar(f"watch/{name}", value, watch.update)
 
     def _picture(self, rows: Sequence[_Row], numbers: Sequence[Sequence[float | None]]) -> None:
         """Means over the rows, for the pictures."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from typing import cast
 
 import torch
 from peft import LoraConfig, inject_adapter_in_model
-from peft.tuners.lora import LoraLayer
-from torch import nn
+from peft.tuners.lora import Linear, LoraLayer
+from torch import Tensor, nn
 
 from lamo.cloning import BehaviorCloning
 from lamo.dropout import Dropout
@@ -45,6 +46,14 @@ def lora_parameters(trunk: Trunk) -> tuple[list[nn.Parameter], list[nn.Parameter
         matrices += [*layer.lora_A.parameters(), *layer.lora_B.parameters()]
         biases += [item for name, item in layer.get_base_layer().named_parameters() if name == "bias"]
     return matrices, biases
+
+
+@torch.no_grad()
+def low_rank_updates(trunk: Trunk) -> Iterator[tuple[Tensor, Tensor]]:
+    """What merging would add to each adapted weight, and the weight itself, both [out, in]; none without LoRA."""
+    for _, layer in _lora_layers(trunk):
+        for adapter in layer.active_adapters:
+            yield cast(Linear, layer).get_delta_weight(adapter), layer.get_base_layer().get_parameter("weight")
 
 
 @torch.no_grad()

@@ -22,11 +22,13 @@ from lamo.evaluation import Score, read_scores, read_traces
 from lamo.rollout import EpisodePlan, Trace
 from lamo.scores import ReferenceReturns
 from training import figures
+from training.action_error import HEADER, read_action_error
 from training.baselines import random_returns
 from training.config import TrainConfig
 from training.offline_data import OfflineData
 from training.run_folder import RunFolder
 from training.task import Task
+from training.watched import watched
 
 BEHAVIOR, RANDOM = "behavior policy", "random policy"
 
@@ -64,32 +66,47 @@ class Verdict:
     sentence: str
 
 
-def write(folder: RunFolder, evaluation: Path, out: Path) -> None:
+def write(folder: RunFolder, evaluation: Path | None, out: Path) -> None:
     """Write the report of a run and an evaluation of its policy.
+
+    Args:
+        evaluation: None for a run that nobody has played, such as that of a robot without a simulator.
 
     Raises:
         ConfigError: a folder lacks what is reported, or they are of different tasks.
     """
     config = folder.config()
+    page = _template().render(
+        task=config.task.name,
+        run=folder.name,
+        played=None if evaluation is None else _played(config, evaluation),
+        watched=watched(folder.path),
+        action_error=read_action_error(folder.checkpoint),
+        action_error_header=HEADER,
+        learning=_learning(folder),
+        facts=_facts(folder),
+    )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(page, encoding="utf-8")
+
+
+def _played(config: TrainConfig, evaluation: Path) -> dict[str, Any]:
+    """What the page says about an evaluation."""
     scores = read_scores(evaluation / "scores.csv")
     if other := {score.task for score in scores} - {config.task.name}:
         raise ConfigError(f"{evaluation} evaluates task {other.pop()!r}, the run trained {config.task.name!r}")
     arms = [*_policy_arms(scores), _behavior_arm(config), _random_arm(config.task, scores)]
     traces = evaluation / "traces.npz"
-    drawn = config.task.name == "reacher2d"
-    page = _template().render(
-        title=f"{config.task.name}: {scores[0].policy}@{scores[0].revision}",
-        lead=_lead(arms, scores),
-        verdict=verdict(arms),
-        rows=[_row(arm, config.task.reference_returns) for arm in arms],
-        score_note=_score_note(config.task.reference_returns),
-        distributions=figures.return_distributions({arm.title: arm.returns for arm in arms}),
-        learning=_learning(folder),
-        episode=_episode(read_traces(traces), arms) if drawn and traces.exists() else None,
-        facts=_facts(folder),
-    )
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(page, encoding="utf-8")
+    drawn = config.task.name == "reacher2d" and traces.exists()
+    return {
+        "policy": f"{scores[0].policy}@{scores[0].revision}",
+        "lead": _lead(arms, scores),
+        "verdict": verdict(arms),
+        "rows": [_row(arm, config.task.reference_returns) for arm in arms],
+        "score_note": _score_note(config.task.reference_returns),
+        "distributions": figures.return_distributions({arm.title: arm.returns for arm in arms}),
+        "episode": _episode(read_traces(traces), arms) if drawn else None,
+    }
 
 
 def verdict(arms: Sequence[Arm]) -> Verdict:

@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         metavar="PATH",
         help="what to compare: scores.csv files, run folders, or folders of run folders; "
-        "with --evaluation the one run whose policy is shown",
+        "the one run that is shown, with --evaluation or if it was never played",
     )
     parser.add_argument(
         "--out",

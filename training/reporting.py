@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from lamo.errors import ConfigError
 from training import comparison_page, score_files
 from training.comparison import compare
+from training.comparison_signatures import signature_table
+from training.evaluations import read_scores
 from training.protocols import MEAN_OVER_TARGETS, PROTOCOLS
 
 
@@ -18,8 +21,15 @@ def run(options: argparse.Namespace) -> None:
     Raises:
         ConfigError: options that do not belong together, or what the pages refuse.
     """
-    written = _compare(options) if options.evaluation is None else _show(options)
+    compares = options.evaluation is None and not _is_unplayed_run(options.paths)
+    written = _compare(options) if compares else _show(options)
     sys.stdout.write("".join(f"report: {path}\n" for path in written))
+
+
+def _is_unplayed_run(paths: Sequence[Path]) -> bool:
+    """Whether there is nothing to compare: one run that nobody has played, such as that of a robot."""
+    first = paths[0]
+    return len(paths) == 1 and (first / "config.json").is_file() and not read_scores(first / "scores.csv")
 
 
 def _compare(options: argparse.Namespace) -> list[Path]:
@@ -28,7 +38,8 @@ def _compare(options: argparse.Namespace) -> list[Path]:
     protocols = {protocol.name: protocol for protocol in PROTOCOLS}
     protocol = protocols[options.protocol or MEAN_OVER_TARGETS.name]
     comparison = compare(score_files.read(options.paths), protocol, options.reference)
-    return comparison_page.write(comparison, options.out, published=options.published)
+    failures = signature_table(options.paths)
+    return comparison_page.write(comparison, options.out, published=options.published, signatures=failures)
 
 
 def _show(options: argparse.Namespace) -> list[Path]:
@@ -36,7 +47,7 @@ def _show(options: argparse.Namespace) -> list[Path]:
         raise ConfigError(f"--evaluation shows the policy of one run, {len(options.paths)} paths are given")
     chosen = {"--reference": options.reference, "--protocol": options.protocol, "--published": options.published}
     if stray := [name for name, value in chosen.items() if value]:
-        raise ConfigError(f"{stray[0]} belongs to a comparison of runs, not to the page of one --evaluation")
+        raise ConfigError(f"{stray[0]} belongs to a comparison of runs, not to the page of one run")
     from training import report  # noqa: PLC0415 - it brings torch, which a comparison does without
     from training.run_folder import RunFolder  # noqa: PLC0415
 

@@ -21,6 +21,7 @@ class RunFolder:
     data.json              which data, which of its trajectories, which frozen weights
     metrics.csv            one row per update
     scores.csv             one row per evaluated episode
+    watch.csv              one row per look at the run (`training.watch`)
     events.out.tfevents.*  the same for TensorBoard
     snapshots/<update>/    what a run needs to go on
     checkpoint/            the policy at the end
@@ -42,6 +43,11 @@ class RunFolder:
     def scores(self) -> Path:
         """One row per evaluated episode."""
         return self.path / "scores.csv"
+
+    @property
+    def watch(self) -> Path:
+        """One row per look at the run."""
+        return self.path / "watch.csv"
 
     @property
     def checkpoint(self) -> Path:

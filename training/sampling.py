@@ -78,6 +78,11 @@ class SubtrajectorySampler:
         )
 
     @property
+    def steps(self) -> int:
+        """Timesteps of the data set, each of which a cut can begin at."""
+        return len(self._timesteps)
+
+    @property
     def generator_state(self) -> Mapping[str, object]:
         """Where the drawing stands; JSON can hold it (Python's JSON: its integers have 128 bits)."""
         return self._generator.bit_generator.state

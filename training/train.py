@@ -15,19 +15,22 @@ from tqdm import tqdm
 from lamo.errors import ConfigError
 from lamo.evaluation import Score, plans, scores_of, summarize, table
 from lamo.policy import Policy
+from training.action_error import read_action_error, text_table
 from training.config import TrainConfig
 from training.evaluate import count, evaluate
+from training.evaluations import evaluations, read_scores
 from training.experiment import Experiment
-from training.export import export, read_scores
+from training.export import export, scores_at
 from training.interruption import Interrupted, Interruption
 from training.journal import FLUSH_EVERY, Journal
 from training.language_model import silence_loading
 from training.learner import learning_rate_at
 from training.lora import merge
-from training.meter import Meter
+from training.meter import Meter, Reading
 from training.options import config_from, resumed_config
 from training.run_folder import RunFolder
 from training.snapshot import Snapshot
+from training.watcher import Watcher
 
 
 class Training:
@@ -35,6 +38,7 @@ class Training:
 
     Args:
         journal: that of the process which leads; the others write nothing.
+        watcher: made before a snapshot was restored, so that it knows where the trunk began.
         start: updates already made.
         progress: show a bar.
     """
@@ -45,6 +49,7 @@ class Training:
         folder: RunFolder,
         journal: Journal | None,
         interruption: Interruption,
+        watcher: Watcher,
         *,
         start: int = 0,
         progress: bool = False,
@@ -54,6 +59,7 @@ class Training:
         self.folder = folder
         self.journal = journal
         self.interruption = interruption
+        self.watcher = watcher
         self.update = start
         self.progress = progress
         self.processes = experiment.processes
@@ -94,25 +100,33 @@ class Training:
             self.journal.record(self.update, losses, learning_rate)
 
     def _after_update(self) -> None:
-        """Write, evaluate and save where it is time; all processes know when, the first does it."""
+        """Write, look and save where it is time; all processes know when, the first does it."""
         last = self.update == self.config.updates
-        played = self.config.eval_episodes > 0 and self.config.task.environment is not None
-        evaluates = played and (last or self._due(self.config.eval_every))
+        looks = last or self.update == 0 or self._due(self.config.eval_every)
         saves = last or self._due(self.config.save_every)
-        if self._due(FLUSH_EVERY) or evaluates or saves:
-            self.processes.lead(lambda: self._write(evaluates=evaluates, saves=saves))
+        if self._due(FLUSH_EVERY) or looks or saves:
+            self.processes.lead(lambda: self._write(looks=looks, saves=saves))
 
-    def _write(self, *, evaluates: bool, saves: bool) -> None:
-        """An evaluation that was cut off is made up for after a resume."""
+    def _write(self, *, looks: bool, saves: bool) -> None:
+        """A look that was cut off is made up for after a resume."""
         if self.journal is None:
             return
         self.journal.flush()  # which refuses a run that has diverged, before it is played
-        self.journal.reading(self.update, self.meter.read())
+        reading = self.meter.read()
+        self.journal.reading(self.update, reading)
         with self.meter.standing_still():
-            if evaluates and not self.journal.evaluated(self.update):
-                self.journal.evaluation(self.update, self._evaluate())
+            if looks and not self.journal.watched(self.update):
+                self._look(self.journal, reading)
             if saves:
                 self._save()
+
+    def _look(self, journal: Journal, reading: Reading) -> None:
+        """Play the policy where that is wanted, and watch the run."""
+        plays = self.config.eval_episodes > 0 and self.config.task.environment is not None
+        if plays and self.update > 0 and not journal.evaluated(self.update):
+            journal.evaluation(self.update, self._evaluate())
+        so_far = evaluations(read_scores(self.folder.scores))
+        journal.watch(self.watcher.look(self.update, reading, so_far))
 
     def _due(self, every: int) -> bool:
         return every > 0 and self.update > 0 and self.update % every == 0
@@ -191,12 +205,12 @@ def train(
     experiment = Experiment.prepare(config)
     if config.threads is not None:  # only now: meeting other processes sets a number of its own
         torch.set_num_threads(config.threads)
-    processes = experiment.processes
+    processes, watcher = experiment.processes, Watcher(experiment)
     with torch.random.fork_rng(), Interruption() as interruption:
         start = _resumed(experiment, folder) if resume else _begun(experiment, folder)
         with Journal(folder, start, wandb_project) if processes.leads else nullcontext() as journal:
             shown = progress and processes.leads
-            Training(experiment, folder, journal, interruption, start=start, progress=shown).run()
+            Training(experiment, folder, journal, interruption, watcher, start=start, progress=shown).run()
     processes.lead(lambda: export(experiment, folder))
     processes.leave()
     return processes.leads
@@ -246,6 +260,8 @@ def run(arguments: argparse.Namespace) -> None:
         ) from interruption
     if not leads:
         return
-    if scores := read_scores(folder, config.updates):
+    if scores := scores_at(folder, config.updates):
         sys.stdout.write(table(summarize(scores)))
+    elif error := read_action_error(folder.checkpoint):
+        sys.stdout.write(text_table(error))
     sys.stdout.write(f"policy: {folder.checkpoint}\n")

@@ -58,11 +58,27 @@ def test_the_random_control_differs_in_the_trunk_alone(tiny_config: ConfigMaker)
     assert control.learner.parameters.keys() == pretrained.learner.parameters.keys()
 
 
-def test_without_a_weight_for_it_no_text_is_read(tiny_config: ConfigMaker) -> None:
-    experiment = Experiment.prepare(tiny_config(language_loss_weight=0.0, text=(Path("nowhere.txt"),)))
+def test_without_a_weight_for_it_no_text_is_trained_on(tiny_config: ConfigMaker) -> None:
+    experiment = Experiment.prepare(tiny_config(language_loss_weight=0.0))
     assert experiment.text is None
     assert experiment.draw_token_ids() is None
     assert experiment.learner.words is None
+
+
+def test_a_trunk_that_never_knew_language_needs_no_text(tiny_config: ConfigMaker) -> None:
+    nowhere = {"language_loss_weight": 0.0, "text": (Path("nowhere.txt"),)}
+    assert Experiment.prepare(tiny_config(random_init=True, **nowhere)).language_ability is None
+    with pytest.raises(DatasetError, match=r"text file nowhere\.txt does not exist"):
+        Experiment.prepare(tiny_config(**nowhere))
+
+
+def test_a_language_model_without_tokenizer_is_trained_but_its_language_not_watched(
+    tmp_path: Path, tiny_config: ConfigMaker, tiny_lm: Path
+) -> None:
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / name).write_bytes((tiny_lm / name).read_bytes())
+    experiment = Experiment.prepare(tiny_config(lm=str(tmp_path), language_loss_weight=0.0, text=()))
+    assert experiment.language_ability is None
 
 
 def test_a_language_batch_is_two_blocks_of_the_models_context(tiny_config: ConfigMaker) -> None:
