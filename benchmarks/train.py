@@ -33,14 +33,14 @@ from lamo.normalization import Normalization
 from lamo.policy import Policy
 from lamo.rollout import EpisodePlan
 from lamo.trunk import Trunk
-from training.config import TrainConfig
-from training.evaluate import evaluate
-from training.learner import Learner
-from training.lora import add_lora
-from training.objective import Objective, Whole
-from training.processes import Processes
-from training.sampling import SubtrajectorySampler
-from training.trajectories import Trajectories, Trajectory
+from training.data.sampling import SubtrajectorySampler
+from training.data.trajectories import Trajectories, Trajectory
+from training.learning.config import TrainConfig
+from training.learning.learner import Learner
+from training.learning.lora import add_lora
+from training.learning.objective import Objective, Whole
+from training.learning.processes import Processes
+from training.runs.evaluate import evaluate
 
 HOPPER = dataclasses.replace(GPT2_SMALL, environment="Hopper-v4", max_timesteps=60)
 SHAPES = {"seed": dataclasses.replace(HOPPER, trunk=DEMO.trunk), "gpt2-small": HOPPER}

@@ -16,7 +16,7 @@ from transformers import DecisionTransformerConfig, DecisionTransformerModel
 
 from lamo.batch import Batch
 from lamo.config import PolicyConfig
-from training.trajectories import Trajectories
+from training.data.trajectories import Trajectories
 
 Tensors = dict[str, torch.Tensor]
 """The model's inputs, and `attention_mask`, 1 at real timesteps."""

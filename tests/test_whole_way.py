@@ -29,8 +29,8 @@ from lamo.model import LamoModel
 from lamo.normalization import Normalization
 from lamo.policy import Policy
 from lamo.rollout import EpisodePlan, EpisodeResult, play
+from training.data.recording import record_episodes
 from training.environments import make_environment
-from training.recording import record_episodes
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the private Redis needs Unix sockets")
 

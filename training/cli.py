@@ -8,20 +8,31 @@ import sys
 from collections.abc import Sequence
 
 from lamo.errors import InputError, LamoError
+from training.exit_codes import FAILED, INPUT_ERROR, INTERRUPTED
 
 COMMANDS = {
-    "tasks": ("training.task_table", "training.task_table", "list the tasks, or where their presets differ"),
-    "data": ("training.data", "training.data", "make, fetch, convert and inspect offline data"),
-    "pretrain": ("training.pretrain_config", "training.pretrain", "make a small language model from text"),
-    "train": ("training.options", "training.train", "train a policy and export it"),
-    "sweep": ("training.sweep_options", "training.sweep", "train the many runs of an experiment"),
-    "evaluate": ("training.evaluate", "training.evaluate", "play a policy in this process"),
-    "export": ("training.export", "training.export", "write a run's policy as a checkpoint"),
-    "report": ("training.report_options", "training.reporting", "compare runs on a page, or show one policy"),
+    "tasks": (
+        "tasks.task_table",
+        "tasks.task_table",
+        "list the tasks, or where their presets differ",
+    ),
+    "data": ("data.commands", "data.commands", "make, fetch, convert and inspect offline data"),
+    "pretrain": (
+        "language.pretrain_config",
+        "language.pretrain",
+        "make a small language model from text",
+    ),
+    "train": ("runs.options", "runs.train", "train a policy and export it"),
+    "sweep": ("sweeps.sweep_options", "sweeps.sweep", "train the many runs of an experiment"),
+    "evaluate": ("runs.evaluate", "runs.evaluate", "play a policy in this process"),
+    "export": ("runs.export", "runs.export", "write a run's policy as a checkpoint"),
+    "report": (
+        "reports.report_options",
+        "reports.reporting",
+        "compare runs on a page, or show one policy",
+    ),
 }
 """Each command with the modules that declare its options and carry it out; they are loaded when it is chosen."""
-
-FAILED, INPUT_ERROR, INTERRUPTED = 1, 2, 130
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -35,10 +46,10 @@ def _main(words: Sequence[str]) -> int:
     for name, (options, _, text) in COMMANDS.items():
         command = commands.add_parser(name, help=text, description=text)
         if name in words[:1]:
-            importlib.import_module(options).add_arguments(command)
+            importlib.import_module(f"training.{options}").add_arguments(command)
     arguments = parser.parse_args(words)
     try:
-        importlib.import_module(COMMANDS[arguments.command][1]).run(arguments)
+        importlib.import_module(f"training.{COMMANDS[arguments.command][1]}").run(arguments)
     except InputError as error:
         print(f"lamo-train {arguments.command}: {error}", file=sys.stderr)
         return INPUT_ERROR

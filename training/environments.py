@@ -30,7 +30,7 @@ def make_environment(name: str, *, render_mode: str | None = None) -> Environmen
     """
     more: dict[str, Any] = {} if render_mode is None else {"render_mode": render_mode}
     with warnings.catch_warnings():
-        # The -v4 tasks are meant: later versions changed frictions and rewards (`training.task`).
+        # The -v4 tasks are meant: later versions changed frictions and rewards (`training.tasks.task`).
         warnings.filterwarnings(
             "ignore", message=r".*The environment \S+ is out of date", category=DeprecationWarning
         )

@@ -12,12 +12,12 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from lamo.evaluation import Score
-from training import hdf5
-from training.config import TrainConfig
-from training.run_folder import RunFolder
-from training.tokenizer import train_tokenizer
-from training.train import train
-from training.trajectories import Trajectories, Trajectory
+from training.data import hdf5
+from training.data.trajectories import Trajectories, Trajectory
+from training.language.tokenizer import train_tokenizer
+from training.learning.config import TrainConfig
+from training.runs.run_folder import RunFolder
+from training.runs.train import train
 
 
 @pytest.fixture(scope="session")

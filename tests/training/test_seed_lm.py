@@ -7,7 +7,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2LMHeadModel
 
 import training
-from training.held_out import next_token_loss
+from training.language.held_out import next_token_loss
 
 FOLDER = Path(training.__file__).parent / "seed_lm"
 

@@ -1,0 +1,50 @@
+"""What a data set holds, as lines for a reader."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.data.trajectories import Trajectories
+from training.tasks.task import read_task
+
+QUANTILES = (0.0, 0.25, 0.5, 0.75, 0.9, 1.0)
+
+
+def inspection(trajectories: Trajectories, task: str | None) -> str:
+    """What a data set holds, one fact per line; what the file says about itself is in [brackets]."""
+    returns = trajectories.episode_returns
+    observations = np.concatenate([trajectory.observations for trajectory in trajectories])
+    actions = np.concatenate([trajectory.actions for trajectory in trajectories])
+    terminated = sum(trajectory.terminated for trajectory in trajectories)
+    rows = {
+        "source": trajectories.source,
+        "sha256": trajectories.sha256,
+        "episodes": str(len(trajectories)),
+        "ends": f"{terminated} terminated, {len(trajectories) - terminated} truncated",
+        "steps": str(len(observations)),
+        "episode lengths": _quantiles(trajectories.lengths.astype(np.float64)),
+        "episode returns": _quantiles(returns),
+        "mean return": f"{returns.mean():.2f} (standard deviation {returns.std():.2f})",
+        "observations": _extent(observations),
+        "actions": _extent(actions),
+    }
+    rows |= {f"[{name}]": value for name, value in trajectories.attributes.items()}
+    if task is not None:
+        reference = read_task(task).task.reference_returns
+        score = "-" if reference is None else f"{reference.normalized_score(float(returns.mean())):.2f}"
+        rows["mean normalized score"] = f"{score} ({task})"
+    width = max(len(name) for name in rows)
+    return "".join(f"{name:<{width}}  {value}\n" for name, value in rows.items())
+
+
+def _quantiles(values: NDArray[np.float64]) -> str:
+    names = ("min", "25 %", "median", "75 %", "90 %", "max")
+    numbers = np.quantile(values, QUANTILES)
+    return ", ".join(f"{name} {value:.5g}" for name, value in zip(names, numbers, strict=True))
+
+
+def _extent(
+    values: NDArray[np.float32],  # [steps, ...]
+) -> str:
+    return f"shape {list(values.shape[1:])}, from {values.min():.5g} to {values.max():.5g}"

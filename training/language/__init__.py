@@ -1,0 +1,1 @@
+"""Text: corpora, tokenizers, and small language models made from them."""

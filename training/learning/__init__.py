@@ -1,0 +1,1 @@
+"""What learns: the config, the network and what trains in it, the losses, and one update."""
