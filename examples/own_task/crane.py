@@ -19,7 +19,7 @@ STRONGEST = 0.8
 RAIL = 9.0
 """Length of the rail, m; before either end the drive brakes by itself, whatever it was told."""
 
-LARGEST_SWAY = 0.3
+LARGEST_SWAY = 0.2
 """Beyond it, in rad, the emergency stop ends the lift."""
 
 _GRAVITY, _ROPE, _DAMPING, _SUBSTEPS = 9.81, 4.0, 0.05, 10

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from tqdm import tqdm
@@ -108,9 +109,10 @@ def inspect(source: str, columns: Columns, task: str | None, write_task: Path | 
             task's file exists.
         DatasetError: the data set cannot be used.
     """
-    if write_task is not None and columns.given:
+    if write_task is not None and replace(columns, step_seconds=None).given:  # a task says that itself
         raise ConfigError(
-            f"a task names its data, not its columns; convert {source} to HDF5 first, and inspect that"
+            f"a task names its data, not its columns; make {source} HDF5 by `lamo-train data convert` with these "
+            "columns first, and inspect that"
         )
     trajectories = sources.read(source, columns)
     sys.stdout.write(inspection(trajectories, task))

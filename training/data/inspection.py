@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
 from training.data.trajectories import Trajectories
 from training.tasks.task import read_task
+
+LABELS = ("names", "units")
+"""Attributes that are shown number by number."""
 
 QUANTILES = (0.0, 0.25, 0.5, 0.75, 0.9, 1.0)
 
@@ -29,7 +35,10 @@ def inspection(trajectories: Trajectories, task: str | None) -> str:
         "observations": _extent(observations),
         "actions": _extent(actions),
     }
-    rows |= {f"[{name}]": value for name, value in trajectories.attributes.items()}
+    about = trajectories.attributes
+    numbers = {**_by_name("observation", observations, about), **_by_name("action", actions, about)}
+    rows |= numbers
+    rows |= {f"[{name}]": value for name, value in about.items() if not (numbers and name in LABELS)}
     if task is not None:
         reference = read_task(task).task.reference_returns
         score = "-" if reference is None else f"{reference.normalized_score(float(returns.mean())):.2f}"
@@ -48,3 +57,26 @@ def _extent(
     values: NDArray[np.float32],  # [steps, ...]
 ) -> str:
     return f"shape {list(values.shape[1:])}, from {values.min():.5g} to {values.max():.5g}"
+
+
+def _by_name(
+    kind: str,
+    values: NDArray[np.float32],  # [steps, ...]
+    attributes: Mapping[str, str],
+) -> dict[str, str]:
+    """One row for each number of an observation or an action, where the source names them."""
+    names, units = (json.loads(attributes.get(label, "{}")).get(f"{kind}s") for label in LABELS)
+    flat = values.reshape(len(values), -1)  # [steps, size]
+    if names is None or len(names) != flat.shape[1]:
+        return {}
+    counted = [f" {unit}" for unit in units] if units is not None else [""] * len(names)
+    return {
+        f"{kind} {name}": _range(column) + unit for name, column, unit in zip(names, flat.T, counted, strict=True)
+    }
+
+
+def _range(
+    values: NDArray[np.float32],  # [steps]
+) -> str:
+    least, greatest = values.min(), values.max()
+    return f"always {least:.5g}" if least == greatest else f"from {least:.5g} to {greatest:.5g}"

@@ -24,7 +24,6 @@ DIGITS = 6
 """Significant digits of targets and bounds; more would say nothing and be hard to read."""
 
 COMMENTS: Mapping[str, str] = {
-    "name": "how reports call it",
     "env": "the simulator it is evaluated in: Gymnasium's name, module:name, or a whole EnvSpec",
     "dataset": "what it is trained on: `lamo-train data inspect` reads the same name",
     "context_length": "timesteps the policy sees: more is slower, and longer than an episode is of no use",
@@ -45,7 +44,6 @@ class Proposal:
     """What a data set says about the task it was recorded in; None: nothing.
 
     Attributes:
-        name: the data set's name, in one word.
         env: the environment as text (see `environment_spec`).
         dataset: the name that `sources.read` takes; in the file, a path is told from the file's folder.
         context_length: at most the median episode's length.
@@ -60,7 +58,6 @@ class Proposal:
         units: of them.
     """
 
-    name: str
     env: str | None
     dataset: str
     context_length: int
@@ -84,7 +81,6 @@ class Proposal:
         actions = np.concatenate([trajectory.actions for trajectory in trajectories])  # [steps, action_dim]
         targets = target_returns(trajectories.episode_returns)
         return cls(
-            name=trajectories.name.replace("/", "-"),  # a set's namespace would be a folder in runs' paths
             env=env,
             dataset=trajectories.source,
             context_length=max(1, min(USUAL_CONTEXT_LENGTH, int(np.median(trajectories.lengths)))),
@@ -100,13 +96,15 @@ class Proposal:
         )
 
     def toml(self, folder: Path) -> str:
-        """The task file that is to lie in `folder`; keys that nothing is known for are left out."""
+        """The task file that is to lie in `folder`; what the data does not say is named in comments."""
         document = tomlkit.document()
         document.add(tomlkit.comment(f"Proposed from {self.dataset}; read it through before training."))
         for key, comment in COMMENTS.items():
             value = _from(folder, self.dataset) if key == "dataset" else getattr(self, key)
             if value is not None:
                 document.add(key, _item(value).comment(comment))
+            elif key not in ("action_low", "action_high"):  # which the environment says
+                document.add(tomlkit.comment(f"{key} is not known: {comment}"))
         return tomlkit.dumps(document)
 
 

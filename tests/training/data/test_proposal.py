@@ -50,7 +50,6 @@ def test_the_file_has_a_comment_on_every_line_and_reads_as_what_was_proposed() -
     text = Proposal.of(trajectories([76.0, 40.0], **about)).toml(Path())
     assert all(" # " in line or line.startswith("# ") for line in text.splitlines())
     assert tomllib.loads(text) == {
-        "name": "lift",
         "env": "Hopper-v4",
         "dataset": "data/lift.hdf5",
         "context_length": 20,
