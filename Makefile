@@ -2,13 +2,14 @@
 PYTHON ?= python3
 VENV   ?= .venv
 DEMO   ?=           # --short for the quick form
+OWN    ?=           # the same for own-task
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint types bench serve clean
+.PHONY: help setup demo own-task test check lint types bench serve clean
 
 help:                 ## List the commands
-	@grep -hE '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
+	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
 
 setup: $(BIN)/.installed  ## Build .venv with every package at its pinned version
 
@@ -22,7 +23,10 @@ $(BIN)/.installed: pyproject.toml constraints.txt
 	@touch $@
 
 demo: setup           ## Data, training, merge, service, evaluation over HTTP: ends with a score table and demo/report.html
-	$(BIN)/python examples/demo.py $(DEMO)
+	$(BIN)/python -m examples.demo $(DEMO)
+
+own-task: setup       ## A machine's CSV log, a policy without a simulator, the machine driven by it; see examples/own_task
+	$(BIN)/python -m examples.own_task.run $(OWN)
 
 test: setup           ## Run the tests
 	$(BIN)/python -m pytest

@@ -6,4 +6,4 @@ if [ -e "$1/reacher2d/config.json" ]; then
   exit 0
 fi
 # shellcheck disable=SC2086  # DEMO is none or more options
-exec python "$(dirname "$0")/demo.py" --out /work/demo --only-policy "$1" ${DEMO:-}
+PYTHONPATH=$(dirname "$0") exec python -m examples.demo --out /work/demo --only-policy "$1" ${DEMO:-}

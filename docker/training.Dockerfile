@@ -38,7 +38,7 @@ RUN useradd --uid 10001 --no-create-home --home-dir /tmp lamo \
  && install --directory --owner=10001 --group=10001 /policies /work
 COPY --from=dependencies /opt/lamo /opt/lamo
 COPY --from=code /opt/lamo /opt/lamo
-COPY examples/demo.py /opt/lamo/demo/demo.py
+COPY examples/command_lines.py examples/demo.py /opt/lamo/demo/examples/
 COPY docker/make-demo-policy.sh /opt/lamo/demo/make-demo-policy.sh
 # Nothing is drawn on a screen: MuJoCo needs no OpenGL library.
 ENV PATH=/opt/lamo/bin:$PATH PYTHONUNBUFFERED=1 MUJOCO_GL=disable MPLCONFIGDIR=/tmp/matplotlib

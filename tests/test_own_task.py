@@ -73,5 +73,5 @@ def test_a_log_becomes_a_policy_with_the_machines_names_units_and_bounds(
     assert (policy.action.low, policy.action.high) == ((-STRONGEST,), (STRONGEST,))
     assert policy.action.units == ("m/s^2",)
     assert policy.observation.names == ("cart", "cart_velocity", "sway", "sway_rate", "distance")
-    record_ = json.loads((run / "checkpoint" / "training.json").read_text(encoding="utf-8"))
-    assert [item["name"] for item in record_["action_error"]["dimensions"]] == ["acceleration"]
+    written = json.loads((run / "checkpoint" / "training.json").read_text(encoding="utf-8"))
+    assert [item["name"] for item in written["action_error"]["dimensions"]] == ["acceleration"]

@@ -1,4 +1,4 @@
-"""Crane: a gantry crane with a load that swings below it. It stands for your own machine, and knows nothing of ours."""
+"""Crane: a gantry crane whose load swings below it; it stands for your own machine, and knows nothing of ours."""
 
 from __future__ import annotations
 
@@ -84,10 +84,15 @@ class Crane:
         )
 
     def _guarded(self, acceleration: float) -> float:
-        """Full braking where it is needed to stop before the end of the rail."""
-        ahead = RAIL - self._cart if self._velocity > 0 else self._cart
-        braking = self._velocity**2 / (2 * STRONGEST) + abs(self._velocity) * STEP_SECONDS
-        return -math.copysign(STRONGEST, self._velocity) if self._velocity and braking >= ahead else acceleration
+        """Braking instead, where after this step it would be too late to stop before the end of the rail."""
+        speed = self._velocity + acceleration * STEP_SECONDS
+        needed = speed**2 / (2 * STRONGEST) + abs(speed) * STEP_SECONDS
+        ahead = RAIL - self._cart if speed > 0 else self._cart
+        return (
+            float(np.clip(-self._velocity / STEP_SECONDS, -STRONGEST, STRONGEST))
+            if needed > ahead
+            else acceleration
+        )
 
     def _move(self, acceleration: float, seconds: float) -> None:
         swing = -(_GRAVITY * math.sin(self._sway) + acceleration * math.cos(self._sway)) / _ROPE

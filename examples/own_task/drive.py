@@ -1,6 +1,6 @@
 """Drives the crane by a served policy: the loop that runs on your machine, and what it earned against the operator.
 
-    python -m examples.own_task.drive --url http://127.0.0.1:8000 --policy crane --log crane/log.csv
+python -m examples.own_task.drive --url http://127.0.0.1:8000 --policy crane --log crane/log.csv
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ class Scale:
     driven: int
 
 
-FULL = Scale(recorded=60, updates=600, driven=20)
+FULL = Scale(recorded=60, updates=600, driven=10)
 SHORT = Scale(recorded=20, updates=60, driven=2)
 
 

@@ -119,7 +119,7 @@ class _Log:
     def numbers(self, name: str) -> NDArray[np.float64]:
         """One column of finite numbers, [rows]."""
         column = self.table.column(name)
-        self._refuse_where(np.asarray(column.is_null()), name, "is missing")
+        self._refuse_where(np.asarray(column.is_null()), name, "is empty or NaN")
         if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
             text = next((row for row, value in enumerate(column) if not _is_number(value.as_py())), 0)
             raise DatasetError(f"{self.at(name, text)} is the text {column[text].as_py()!r}, not a number")
@@ -174,6 +174,8 @@ def _table(path: Path) -> pa.Table:
         raise DatasetError(f"{path} cannot be read as a table: {str(error).partition(chr(10))[0]}") from error
     if len(table) == 0:
         raise DatasetError(f"{path} holds no row at all")
+    if table.num_columns == 1 and (found := re.search("[;\t|]", table.column_names[0])):
+        raise DatasetError(f"{path} separates its columns by {found[0]!r}; write it with commas and decimal points")
     return table
 
 
@@ -188,7 +190,7 @@ def _ends(
         if columns.terminated is None and columns.truncated is None:
             raise DatasetError(
                 f"{log.path} has no column 'episode', 'terminated' or 'truncated', so its episodes cannot be told "
-                "apart; name one with --episode-column"
+                "apart; name one with --episode-column, --terminated or --truncated"
             )
         last = flagged.copy()
     else:

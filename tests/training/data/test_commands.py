@@ -160,3 +160,13 @@ def test_a_log_becomes_hdf5_that_keeps_its_names_and_units(tmp_path: Path) -> No
 def test_fetch_refuses_what_is_not_d4rls() -> None:
     with pytest.raises(ConfigError, match="minari download ID"):
         lamo_train_data("fetch", "minari:x")
+
+
+def test_inspect_shows_each_number_that_has_a_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = tmp_path / "log.csv"
+    log.write_text("episode,observation.height [m],action.lift [m/s]\n0,1.5,0.25\n0,1.5,-0.5\n", encoding="utf-8")
+    lamo_train_data("inspect", log, "--step-seconds", "0.1", "--write-task", tmp_path / "lift.toml")
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert "observation height always 1.5 m" in lines
+    assert "action lift from -0.5 to 0.25 m/s" in lines
+    assert "step_seconds = 0.1 " in (tmp_path / "lift.toml").read_text(encoding="utf-8")

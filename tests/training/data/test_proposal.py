@@ -143,7 +143,7 @@ def test_what_is_proposed_is_a_task_whose_data_is_found(tmp_path: Path, environm
     hdf5.write(tmp_path / "data" / "lift.hdf5", trajectories([3.0, 5.0]), about)
     data.inspect(str(tmp_path / "data" / "lift.hdf5"), Columns(), None, tmp_path / "tasks" / "t.toml")
     task = read_task(str(tmp_path / "tasks" / "t.toml")).task
-    assert (task.name, task.environment, task.step_seconds) == ("lift", environment, 0.1)
+    assert (task.name, task.environment, task.step_seconds) == ("t", environment, 0.1)
     assert task.target_returns == (5.0, 4.8, 4.5, 4.0)
     assert task.names.actions == ("l", "r")
     assert task.action_low == (None if environment else (-1.0, -1.0))
@@ -152,5 +152,11 @@ def test_what_is_proposed_is_a_task_whose_data_is_found(tmp_path: Path, environm
 
 
 def test_no_task_is_proposed_for_a_log_that_its_name_does_not_read(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"convert log\.csv to HDF5 first, and inspect that"):
+    with pytest.raises(ConfigError, match=r"make log\.csv HDF5 by `lamo-train data convert` with these columns"):
         data.inspect("log.csv", Columns(reward="pay"), None, tmp_path / "t.toml")
+
+
+def test_what_the_data_does_not_say_is_named_in_comments() -> None:
+    lines = Proposal.of(trajectories([1.0], environment="Pendulum-v1")).toml(Path()).splitlines()
+    unknown = {line.split()[1] for line in lines if "is not known" in line}
+    assert unknown == {"reference_returns", "step_seconds", "names", "units"}
