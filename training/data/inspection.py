@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.data.trajectories import Trajectories
-from training.tasks.task import read_task
+from training.tasks.task import Task, read_task
 
 LABELS = ("names", "units")
 """Attributes that are shown number by number."""
@@ -40,11 +40,26 @@ def inspection(trajectories: Trajectories, task: str | None) -> str:
     rows |= numbers
     rows |= {f"[{name}]": value for name, value in about.items() if not (numbers and name in LABELS)}
     if task is not None:
-        reference = read_task(task).task.reference_returns
-        score = "-" if reference is None else f"{reference.normalized_score(float(returns.mean())):.2f}"
-        rows["mean normalized score"] = f"{score} ({task})"
+        rows |= _in_task(read_task(task).task, task, float(returns.mean()), actions)
     width = max(len(name) for name in rows)
     return "".join(f"{name:<{width}}  {value}\n" for name, value in rows.items())
+
+
+def _in_task(
+    task: Task,
+    name: str,
+    mean_return: float,
+    actions: NDArray[np.float32],  # [steps, action_dim]
+) -> dict[str, str]:
+    reference = task.reference_returns
+    score = "-" if reference is None else f"{reference.normalized_score(mean_return):.2f}"
+    rows = {"mean normalized score": f"{score} ({name})"}
+    low, high = np.float32(task.action_low or ()), np.float32(task.action_high or ())
+    if low.shape == high.shape == actions.shape[1:]:
+        within = np.clip(actions, low, high)
+        outside = (actions != within).any(axis=1).mean()
+        rows["out of bounds"] = f"{100 * outside:.3g} % of the actions, which the policy will not repeat"
+    return rows
 
 
 def _quantiles(values: NDArray[np.float64]) -> str:

@@ -81,11 +81,13 @@ class Task:
                     "episode", self.timestep_rows >= self.max_episode_length)  # fmt: skip
         self._check("return_scale", self.return_scale, "a number above 0", 0 < self.return_scale < math.inf)
         targets = self.target_returns
-        finite = bool(targets) and all(math.isfinite(target) for target in targets)
+        finite = isinstance(targets, tuple) and bool(targets) and all(map(_is_finite, targets))
         self._check("target_returns", targets, "one or more finite numbers", finite)
         for name, kinds in (("embeddings", Embedding), ("rewards", Rewards)):
             value, known = getattr(self, name), get_args(kinds)
             self._check(name, value, f"one of {', '.join(known)}", value in known)
+        lasting = self.step_seconds is None or (_is_finite(self.step_seconds) and self.step_seconds > 0)
+        self._check("step_seconds", self.step_seconds, "a number above 0", lasting)
         bounds = (self.action_low is None) == (self.action_high is None)
         self._check("action_low", self.action_low, "given together with action_high", bounds)
 
@@ -152,6 +154,10 @@ def read_task(name: str) -> TaskFile:
         return TaskFile(Task.from_json({"name": path.stem, **_beside(table, path)}), overrides)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, ConfigError) as error:
         raise ConfigError(f"{path}: {error}") from error
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def _override(kind: str, table: object) -> Mapping[str, Any]:

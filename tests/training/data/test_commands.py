@@ -170,3 +170,16 @@ def test_inspect_shows_each_number_that_has_a_name(tmp_path: Path, capsys: pytes
     assert "observation height always 1.5 m" in lines
     assert "action lift from -0.5 to 0.25 m/s" in lines
     assert "step_seconds = 0.1 " in (tmp_path / "lift.toml").read_text(encoding="utf-8")
+
+
+def test_inspect_says_how_many_actions_a_tasks_bounds_leave_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log, task = tmp_path / "log.csv", tmp_path / "lift.toml"
+    lines = ["episode,observation.height,action.lift", *(f"0,1,{lift}" for lift in (0.1, -0.3, 0.2, 0.9))]
+    log.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    lamo_train_data("inspect", log, "--write-task", task)
+    task.write_text(task.read_text(encoding="utf-8").replace("[0.9]", "[0.5]"), encoding="utf-8")
+    capsys.readouterr()
+    lamo_train_data("inspect", log, "--task", str(task))
+    assert "25 % of the actions" in capsys.readouterr().out

@@ -1,5 +1,6 @@
 """A robot's logs in CSV and Parquet: the conventions, chosen columns, and a sentence for every fault."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -88,6 +89,16 @@ def test_without_an_episode_column_the_flags_cut(tmp_path: Path) -> None:
     assert [trajectory.terminated for trajectory in trajectories] == [True, False, False]
 
 
+@pytest.mark.parametrize("separator", [";", "\t"])
+def test_a_log_that_is_not_separated_by_commas_is_refused(tmp_path: Path, separator: str) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text(separator.join(("episode", "observation.x", "action.y")) + "\n", encoding="utf-8")
+    with path.open("a", encoding="utf-8") as file:
+        file.write(separator.join(("0", "0", "0")) + "\n")
+    with pytest.raises(DatasetError, match=f"separates its columns by {re.escape(repr(separator))}; write it with"):
+        sources.read(path)
+
+
 def test_a_log_without_rewards_has_zeros_and_says_so(tmp_path: Path) -> None:
     trajectories = sources.read(written(tmp_path, log(reward=None)))
     assert trajectories.episode_returns.tolist() == [0.0, 0.0]
@@ -97,7 +108,7 @@ def test_a_log_without_rewards_has_zeros_and_says_so(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"action.lift": [0.0, None, 0.0, 0.0, 0.0]}, "column 'action.lift', row 2 is missing"),
+        ({"action.lift": [0.0, None, 0.0, 0.0, 0.0]}, "column 'action.lift', row 2 is empty or NaN"),
         ({"action.lift": [0.0, 0.0, float("inf"), 0.0, 0.0]}, "column 'action.lift', row 3 is not finite"),
         ({"step": [0, 1, 1, 0, 1]}, "column 'step', row 3 is 1 after 1; steps rise"),
         ({"episode": ["a", "a", "b", "a", "a"], "step": None, "terminated": None},

@@ -94,6 +94,11 @@ def test_somebodys_own_task_is_a_file_whose_data_lies_beside_it(tmp_path: Path) 
         (("return_scale = 1", "return_scale = 0"), "return_scale is 0, it must be a number above 0"),
         (("return_scale = 1", 'return_scale = "big"'), "a field of the task has the wrong type"),
         (("[3.0, 2.0]", "[]"), "target_returns is \\(\\), it must be one or more finite numbers"),
+        (("[3.0, 2.0]", "3.0"), "target_returns is 3.0, it must be one or more finite numbers"),
+        (
+            ("return_scale = 1", 'return_scale = 1\nstep_seconds = "0.2"'),
+            "step_seconds is 0.2, it must be a number",
+        ),
         (("action_low = [-1, -2]", ""), "action_low is None, it must be given together with action_high"),
         (("[names]", "[colours]"), "unknown field colours"),
         (("actions = [", "wheels = ["), "unknown field names.wheels"),
