@@ -14,7 +14,8 @@ from examples.own_task.drive import operators_returns
 from examples.own_task.record import record
 from examples.own_task.run import edit
 from lamo.checkpoint import Checkpoint
-from training import cli, sources
+from training import cli
+from training.data import sources
 
 EPISODES = 6
 
