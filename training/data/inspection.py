@@ -54,7 +54,7 @@ def _in_task(
     reference = task.reference_returns
     score = "-" if reference is None else f"{reference.normalized_score(mean_return):.2f}"
     rows = {"mean normalized score": f"{score} ({name})"}
-    low, high = np.float32(task.action_low or ()), np.float32(task.action_high or ())
+    low, high = (np.array(bound or (), np.float32) for bound in (task.action_low, task.action_high))
     if low.shape == high.shape == actions.shape[1:]:
         within = np.clip(actions, low, high)
         outside = (actions != within).any(axis=1).mean()
