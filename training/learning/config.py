@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from lamo.errors import ConfigError
-from training.learning.algorithms import ALGORITHMS, Algorithm
+from training.learning.algorithms import ALGORITHMS, NO_LM, WITHOUT_LM, Algorithm
 from training.tasks.presets import TASK_FIELDS, Preset, settings
 from training.tasks.task import Task
 
@@ -36,13 +36,15 @@ class TrainConfig:
         dataset: what `training.data.sources` reads.
         sample_ratio: share of the trajectories that is used; drawn with `seed`, the indices are saved.
         indices: a file that names the trajectories to use instead.
-        hold_out: share of the used trajectories that is not trained on, to see overfitting by.
+        hold_out: share of the data set's trajectories that is not trained on, to see overfitting by; first those
+            that are not used anyway (`training.learning.offline_data`).
         delayed_reward: all reward of an episode at its last step; the return-to-go then stays as it was asked for.
         algorithm: LaMo, or a control that differs from it in several settings (`training.learning.algorithms`).
-        label: name of the arm in scores; empty for the algorithm and what else was asked for.
+        label: name of the arm in scores; empty for the algorithm's.
         preset: "paper" or "fixed" (`training.tasks.presets`); what it decides is in the other fields.
         lm: the language model whose blocks become the trunk: "seed" (ships with this package), a model on the
-            hub, or a folder; "none" for a fresh trunk of the Decision Transformer's shape.
+            hub, or a folder; "none" for a fresh trunk of the Decision Transformer's shape, which is what the
+            algorithm "dt" always has.
         random_init: the trunk keeps the language model's shape but gets random weights, whether or not they
             train: the control for what pretraining is worth.
         adaptation: what trains in the trunk: "lora", with the biases of the adapted maps; everything ("full");
@@ -154,6 +156,8 @@ class TrainConfig:
         _check("algorithm", algorithm, f"one of {', '.join(ALGORITHMS)}", algorithm in ALGORITHMS)
         chosen, decided = settings(task, preset)
         merged = {"dataset": chosen.dataset, **decided, **ALGORITHMS[algorithm], **given}
+        if algorithm in WITHOUT_LM:
+            merged["lm"] = NO_LM
         of_task = {name: value for name, value in merged.items() if name in TASK_FIELDS - {"dataset"}}
         of_run = {name: value for name, value in merged.items() if name not in of_task}
         if unknown := sorted(of_run.keys() - {field.name for field in dataclasses.fields(cls)}):
