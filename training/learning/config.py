@@ -35,7 +35,7 @@ class TrainConfig:
         task: what is to be done; its own settings (`training.tasks.task`) count, whatever its file says later.
         dataset: what `training.data.sources` reads.
         sample_ratio: share of the trajectories that is used; drawn with `seed`, the indices are saved.
-        indices: a file that names the trajectories to use instead.
+        indices: a file that names the trajectories to use instead; scores then say which share these are.
         hold_out: share of the data set's trajectories that is not trained on, to see overfitting by; first those
             that are not used anyway (`training.learning.offline_data`).
         delayed_reward: all reward of an episode at its last step; the return-to-go then stays as it was asked for.
@@ -121,7 +121,7 @@ class TrainConfig:
     keep: int = 1
 
     def __post_init__(self) -> None:
-        sizes = ("batch_size", "updates", "accumulate", "lora_rank", "save_every", "keep")
+        sizes = ("batch_size", "updates", "accumulate", "lora_rank", "lora_alpha", "save_every", "keep")
         for name in (*sizes, "gradient_clip", "learning_rate"):
             _check(name, getattr(self, name), "above 0", getattr(self, name) > 0)
         for name in ("language_loss_weight", "weight_decay", "warm_up", "eval_every", "eval_episodes", "seed"):
@@ -135,6 +135,9 @@ class TrainConfig:
         for name in ("threads", "lora_learning_rate"):
             value = getattr(self, name)
             _check(name, value, "above 0", value is None or value > 0)
+        ratio = self.sample_ratio
+        _check("sample_ratio", ratio, "in (0, 1], and 1 where indices are given",
+               0 < ratio <= 1 and (ratio == 1 or self.indices is None))  # fmt: skip
         longest = self.task.context_length
         inside = all(1 <= hop <= longest for hop in self.hops)
         _check("hops", self.hops, f"one or more of 1..{longest}", bool(self.hops) and inside)

@@ -108,7 +108,9 @@ def test_a_trunk_without_words_has_no_language_loss(tiny_config: ConfigMaker) ->
 def test_given_indices_are_the_trajectories_that_are_used(tmp_path: Path, tiny_config: ConfigMaker) -> None:
     path = tmp_path / "chosen.json"
     path.write_text(json.dumps({"episodes": [4, 1]}))
-    data = Experiment.prepare(tiny_config(indices=path, hold_out=0.0)).data
+    experiment = Experiment.prepare(tiny_config(indices=path, hold_out=0.0))
+    data = experiment.data
+    assert experiment.origin.sample_ratio == 0.4  # two of five, not the whole of the data set
     assert (data.indices.tolist(), data.trained.lengths.tolist(), data.held_out) == ([1, 4], [3, 5], None)
 
 

@@ -71,6 +71,9 @@ def test_the_presets_of_kitchen_differ_in_the_unit_of_its_rewards() -> None:
         ({"algorithm": "cql"}, "algorithm is cql, it must be one of lamo, dt, wiki-rl, bc"),
         ({"adaptation": "half"}, "adaptation is half"),
         ({"hold_out": 1.0}, "hold_out is 1.0"),
+        ({"lora_alpha": 0}, "lora_alpha is 0, it must be above 0"),
+        ({"sample_ratio": 1.5}, r"sample_ratio is 1.5, it must be in \(0, 1\]"),
+        ({"sample_ratio": 0.5, "indices": Path("c.json")}, "sample_ratio is 0.5, .* and 1 where indices are given"),
         ({"colour": "red"}, "sets colour, which is no setting"),
     ],
 )
