@@ -168,7 +168,7 @@ class TrainConfig:
         if of_run["dataset"] is None:
             raise ConfigError(f"task {task!r} names no data; name it with --dataset")
         try:
-            return cls(task=dataclasses.replace(chosen, **of_task), **of_run)
+            return cls(task=dataclasses.replace(chosen, **of_task), **_with_paths(of_run))
         except TypeError as error:
             raise ConfigError(f"a setting of task {task!r} has the wrong type: {error}") from error
 
@@ -203,11 +203,20 @@ class TrainConfig:
         }
         try:
             frozen["task"] = Task.from_json(frozen["task"])
-            frozen["indices"] = None if frozen.get("indices") is None else Path(frozen["indices"])
-            frozen["text"] = tuple(Path(path) for path in frozen.get("text", ()))
-            return cls(**frozen)
+            return cls(**_with_paths(frozen))
         except (KeyError, TypeError) as error:
             raise ConfigError(f"a field is missing or has the wrong type: {error}") from error
+
+
+def _with_paths(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The same values with files as paths, which TOML and JSON write as text; one file may stand for a list."""
+    indices, text = values.get("indices"), values.get("text", ())
+    texts = (text,) if isinstance(text, str | Path) else text
+    return {
+        **values,
+        "indices": None if indices is None else Path(indices),
+        "text": tuple(Path(path) for path in texts),
+    }
 
 
 def _check(name: str, value: object, expected: str, right: bool) -> None:

@@ -12,6 +12,7 @@ from lamo.errors import ConfigError
 from training.learning.algorithms import ALGORITHMS, Algorithm
 from training.learning.config import TrainConfig
 from training.learning.learner import learning_rate_at
+from training.tasks.task import TASKS_FOLDER
 
 
 def test_a_config_survives_its_json() -> None:
@@ -33,6 +34,14 @@ def test_data_and_targets_are_the_tasks_unless_others_are_given() -> None:
     assert config.task.target_returns == (3600, 2600, 2200, 1800)
     other = TrainConfig.of("hopper-medium", dataset="a.hdf5", target_returns=(5.0,), context_length=3)
     assert (other.dataset, other.task.target_returns, other.task.context_length) == ("a.hdf5", (5.0,), 3)
+
+
+def test_files_may_be_named_in_a_tasks_file(tmp_path: Path) -> None:
+    task = tmp_path / "own.toml"
+    shipped = (TASKS_FOLDER / "reacher2d.toml").read_text(encoding="utf-8")
+    task.write_text(f'{shipped}\n[training]\nindices = "chosen.json"\ntext = "words.txt"\n', encoding="utf-8")
+    config = TrainConfig.of(str(task))
+    assert (config.indices, config.text) == (Path("chosen.json"), (Path("words.txt"),))
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
