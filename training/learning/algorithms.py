@@ -34,3 +34,6 @@ ALGORITHMS: Mapping[Algorithm, Mapping[str, Any]] = MappingProxyType(
         "bc": {"lm": NO_LM, "context_length": 1, "language_loss_weight": 0.0},
     }
 )
+
+WITHOUT_LM = frozenset(name for name, settings in ALGORITHMS.items() if settings.get("lm") == NO_LM)
+"""Algorithms with a network of their own: no `lm` that all arms of a grid share can make them another one."""

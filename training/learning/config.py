@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from lamo.errors import ConfigError
-from training.learning.algorithms import ALGORITHMS, Algorithm
+from training.learning.algorithms import ALGORITHMS, NO_LM, WITHOUT_LM, Algorithm
 from training.tasks.presets import TASK_FIELDS, Preset, settings
 from training.tasks.task import Task
 
@@ -35,14 +35,16 @@ class TrainConfig:
         task: what is to be done; its own settings (`training.tasks.task`) count, whatever its file says later.
         dataset: what `training.data.sources` reads.
         sample_ratio: share of the trajectories that is used; drawn with `seed`, the indices are saved.
-        indices: a file that names the trajectories to use instead.
-        hold_out: share of the used trajectories that is not trained on, to see overfitting by.
+        indices: a file that names the trajectories to use instead; scores then say which share these are.
+        hold_out: share of the data set's trajectories that is not trained on, to see overfitting by; first those
+            that are not used anyway (`training.learning.offline_data`).
         delayed_reward: all reward of an episode at its last step; the return-to-go then stays as it was asked for.
         algorithm: LaMo, or a control that differs from it in several settings (`training.learning.algorithms`).
-        label: name of the arm in scores; empty for the algorithm and what else was asked for.
+        label: name of the arm in scores; empty for the algorithm's.
         preset: "paper" or "fixed" (`training.tasks.presets`); what it decides is in the other fields.
         lm: the language model whose blocks become the trunk: "seed" (ships with this package), a model on the
-            hub, or a folder; "none" for a fresh trunk of the Decision Transformer's shape.
+            hub, or a folder; "none" for a fresh trunk of the Decision Transformer's shape, which is what the
+            algorithm "dt" always has.
         random_init: the trunk keeps the language model's shape but gets random weights, whether or not they
             train: the control for what pretraining is worth.
         adaptation: what trains in the trunk: "lora", with the biases of the adapted maps; everything ("full");
@@ -119,7 +121,7 @@ class TrainConfig:
     keep: int = 1
 
     def __post_init__(self) -> None:
-        sizes = ("batch_size", "updates", "accumulate", "lora_rank", "save_every", "keep")
+        sizes = ("batch_size", "updates", "accumulate", "lora_rank", "lora_alpha", "save_every", "keep")
         for name in (*sizes, "gradient_clip", "learning_rate"):
             _check(name, getattr(self, name), "above 0", getattr(self, name) > 0)
         for name in ("language_loss_weight", "weight_decay", "warm_up", "eval_every", "eval_episodes", "seed"):
@@ -133,6 +135,9 @@ class TrainConfig:
         for name in ("threads", "lora_learning_rate"):
             value = getattr(self, name)
             _check(name, value, "above 0", value is None or value > 0)
+        ratio = self.sample_ratio
+        _check("sample_ratio", ratio, "in (0, 1], and 1 where indices are given",
+               0 < ratio <= 1 and (ratio == 1 or self.indices is None))  # fmt: skip
         longest = self.task.context_length
         inside = all(1 <= hop <= longest for hop in self.hops)
         _check("hops", self.hops, f"one or more of 1..{longest}", bool(self.hops) and inside)
@@ -154,6 +159,8 @@ class TrainConfig:
         _check("algorithm", algorithm, f"one of {', '.join(ALGORITHMS)}", algorithm in ALGORITHMS)
         chosen, decided = settings(task, preset)
         merged = {"dataset": chosen.dataset, **decided, **ALGORITHMS[algorithm], **given}
+        if algorithm in WITHOUT_LM:
+            merged["lm"] = NO_LM
         of_task = {name: value for name, value in merged.items() if name in TASK_FIELDS - {"dataset"}}
         of_run = {name: value for name, value in merged.items() if name not in of_task}
         if unknown := sorted(of_run.keys() - {field.name for field in dataclasses.fields(cls)}):
@@ -161,7 +168,7 @@ class TrainConfig:
         if of_run["dataset"] is None:
             raise ConfigError(f"task {task!r} names no data; name it with --dataset")
         try:
-            return cls(task=dataclasses.replace(chosen, **of_task), **of_run)
+            return cls(task=dataclasses.replace(chosen, **of_task), **_with_paths(of_run))
         except TypeError as error:
             raise ConfigError(f"a setting of task {task!r} has the wrong type: {error}") from error
 
@@ -196,11 +203,20 @@ class TrainConfig:
         }
         try:
             frozen["task"] = Task.from_json(frozen["task"])
-            frozen["indices"] = None if frozen.get("indices") is None else Path(frozen["indices"])
-            frozen["text"] = tuple(Path(path) for path in frozen.get("text", ()))
-            return cls(**frozen)
+            return cls(**_with_paths(frozen))
         except (KeyError, TypeError) as error:
             raise ConfigError(f"a field is missing or has the wrong type: {error}") from error
+
+
+def _with_paths(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The same values with files as paths, which TOML and JSON write as text; one file may stand for a list."""
+    indices, text = values.get("indices"), values.get("text", ())
+    texts = (text,) if isinstance(text, str | Path) else text
+    return {
+        **values,
+        "indices": None if indices is None else Path(indices),
+        "text": tuple(Path(path) for path in texts),
+    }
 
 
 def _check(name: str, value: object, expected: str, right: bool) -> None:

@@ -82,7 +82,7 @@ class Experiment:
         return Origin(
             dataset=trajectories.name,
             dataset_hash=trajectories.sha256,
-            sample_ratio=config.sample_ratio,
+            sample_ratio=self.data.sample_ratio,
             algorithm=config.arm,
             preset=config.preset,
             seed=config.seed,

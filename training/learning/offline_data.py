@@ -23,12 +23,14 @@ class OfflineData:
     Attributes:
         trained: trajectories that are trained on.
         held_out: those that are not, to see overfitting by; None where none are held out.
+        sample_ratio: share of the data set that was chosen, before any of it was held out.
         indices: of the trained ones in the data set, ascending.
         held_out_indices: of the held-out ones in the data set, ascending.
     """
 
     trained: Trajectories
     held_out: Trajectories | None
+    sample_ratio: float
     indices: NDArray[np.int64]
     held_out_indices: NDArray[np.int64]
 
@@ -41,9 +43,10 @@ class OfflineData:
         """
         complete = sources.read(config.dataset)
         if config.indices is None:
-            indices = complete.draw_indices(config.sample_ratio, config.seed)
+            indices, sample_ratio = complete.draw_indices(config.sample_ratio, config.seed), config.sample_ratio
         else:
             indices = np.unique(sources.read_indices(config.indices))
+            sample_ratio = len(indices) / len(complete)
         held_out = _held_out(indices, len(complete), config.hold_out, config.seed)
         trained = np.setdiff1d(indices, held_out)
         if len(trained) == 0:
@@ -51,6 +54,7 @@ class OfflineData:
         return cls(
             trained=_in_unit(complete.subset(trained), config),
             held_out=_in_unit(complete.subset(held_out), config) if len(held_out) else None,
+            sample_ratio=sample_ratio,
             indices=trained,
             held_out_indices=held_out,
         )

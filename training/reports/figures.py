@@ -123,7 +123,7 @@ def _direction(angles: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _colour(arm: str, index: int) -> str:
-    return CHANCE_COLOUR if arm.startswith("random") else COLOURS[index % len(COLOURS)]
+    return CHANCE_COLOUR if arm == "random policy" else COLOURS[index % len(COLOURS)]
 
 
 def _figure(height: float) -> tuple[Figure, Axes]:

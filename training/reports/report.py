@@ -95,7 +95,7 @@ def _played(config: TrainConfig, evaluation: Path) -> dict[str, Any]:
     scores = read_scores(evaluation / "scores.csv")
     if other := {score.task for score in scores} - {config.task.name}:
         raise ConfigError(f"{evaluation} evaluates task {other.pop()!r}, the run trained {config.task.name!r}")
-    arms = [*_policy_arms(scores), _behavior_arm(config), _random_arm(config.task, scores)]
+    arms = [*_policy_arms(config.arm, scores), _behavior_arm(config), _random_arm(config.task, scores)]
     traces = evaluation / "traces.npz"
     drawn = config.task.name == "reacher2d" and traces.exists()
     return {
@@ -127,11 +127,9 @@ def _best(arms: Sequence[Arm]) -> Arm:
     return max((arm for arm in arms if arm.target_return is not None), key=lambda arm: arm.mean)
 
 
-def _policy_arms(scores: Sequence[Score]) -> list[Arm]:
+def _policy_arms(name: str, scores: Sequence[Score]) -> list[Arm]:
     targets = dict.fromkeys(score.target_return for score in scores)
-    return [
-        _arm("LaMo", target, [score for score in scores if score.target_return == target]) for target in targets
-    ]
+    return [_arm(name, target, [score for score in scores if score.target_return == target]) for target in targets]
 
 
 def _arm(name: str, target: float, scores: Sequence[Score]) -> Arm:

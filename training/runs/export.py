@@ -99,6 +99,7 @@ def training_record(
         "data": {
             "name": trajectories.name,
             "sha256": trajectories.sha256,
+            "sample_ratio": experiment.data.sample_ratio,
             "attributes": dict(trajectories.attributes),
             "trajectories": experiment.data.indices.tolist(),
             "held_out": experiment.data.held_out_indices.tolist(),

@@ -39,7 +39,7 @@ def _add_what(add: _Adder) -> None:
     add("dataset", str, "d4rl:..., minari:... or a file (default: the task's)", metavar="DATA")
     add("sample_ratio", float, "share of the trajectories that is used")
     add("indices", Path, "file that names the trajectories to use", metavar="FILE")
-    add("hold_out", float, "share of those that is not trained on, to see overfitting by (default: the preset's)")
+    add("hold_out", float, "share of the data not trained on, to see overfitting by (default: the preset's)")
     add("rewards", str, "'differences' where the data pays a running total", choices=get_args(Rewards))
     add.flag("delayed_reward", "all reward of an episode at its last step")
     add("return_scale", float, "divisor that brings returns-to-go near 1 (default: the task's)")

@@ -17,7 +17,7 @@ def read_origin(directory: Path) -> Origin:
         return Origin(
             dataset=data["name"],
             dataset_hash=data["sha256"],
-            sample_ratio=config["sample_ratio"],
+            sample_ratio=data.get("sample_ratio", config["sample_ratio"]),
             algorithm=config["label"] or config["algorithm"],
             preset=config["preset"],
             seed=config["seed"],

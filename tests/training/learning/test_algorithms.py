@@ -47,10 +47,7 @@ def test_every_control_trains_what_it_says_and_leaves_a_policy(
     settings, groups = ARMS[name]
     wordless = "language_loss_weight" not in settings and settings.get("algorithm") in ("dt", "bc", "wiki-rl")
     weight = {"language_loss_weight": 0.0} if wordless else {}
-    given = {**settings, **weight}
-    if settings.get("algorithm") in ("dt", "bc"):
-        given["lm"] = "none"
-    config = tiny_config(**given, updates=25, label=name, dropout=0.0, lora_dropout=0.0)
+    config = tiny_config(**settings, **weight, updates=25, label=name, dropout=0.0, lora_dropout=0.0)
     folder = RunFolder(tmp_path / "run")
     train(config, folder)
     assert set(trainable_groups(Experiment.prepare(config).model)) == groups
@@ -65,7 +62,7 @@ def test_every_control_trains_what_it_says_and_leaves_a_policy(
 
 
 def test_dt_is_the_decision_transformer_of_its_paper(tiny_config: ConfigMaker) -> None:
-    config = tiny_config(algorithm="dt", lm="none", language_loss_weight=0.0)
+    config = tiny_config(algorithm="dt", lm="gpt2", language_loss_weight=0.0)  # an lm that all arms share
     model = Experiment.prepare(config).model
     assert isinstance(model, LamoModel)
     trunk = model.trunk.config
@@ -78,7 +75,7 @@ def test_dt_is_the_decision_transformer_of_its_paper(tiny_config: ConfigMaker) -
 
 
 def test_behavior_cloning_sees_one_timestep_of_one_kind(tiny_config: ConfigMaker) -> None:
-    config = tiny_config(algorithm="bc", lm="none", language_loss_weight=0.0, context_length=1)
+    config = tiny_config(algorithm="bc", language_loss_weight=0.0)
     experiment = Experiment.prepare(config)
     assert isinstance(experiment.model, BehaviorCloning)
     assert experiment.policy_config.context_length == 1
@@ -105,13 +102,15 @@ def test_merging_a_network_without_lora_changes_nothing(tiny_config: ConfigMaker
 
 def test_a_trunk_without_words_has_no_language_loss(tiny_config: ConfigMaker) -> None:
     with pytest.raises(ConfigError, match=r"language_loss_weight is 0.5, but lm 'none' has no words"):
-        Experiment.prepare(tiny_config(algorithm="dt", lm="none"))
+        Experiment.prepare(tiny_config(algorithm="dt"))
 
 
 def test_given_indices_are_the_trajectories_that_are_used(tmp_path: Path, tiny_config: ConfigMaker) -> None:
     path = tmp_path / "chosen.json"
     path.write_text(json.dumps({"episodes": [4, 1]}))
-    data = Experiment.prepare(tiny_config(indices=path, hold_out=0.0)).data
+    experiment = Experiment.prepare(tiny_config(indices=path, hold_out=0.0))
+    data = experiment.data
+    assert experiment.origin.sample_ratio == 0.4  # two of five, not the whole of the data set
     assert (data.indices.tolist(), data.trained.lengths.tolist(), data.held_out) == ([1, 4], [3, 5], None)
 
 

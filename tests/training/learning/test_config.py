@@ -12,6 +12,7 @@ from lamo.errors import ConfigError
 from training.learning.algorithms import ALGORITHMS, Algorithm
 from training.learning.config import TrainConfig
 from training.learning.learner import learning_rate_at
+from training.tasks.task import TASKS_FOLDER
 
 
 def test_a_config_survives_its_json() -> None:
@@ -33,6 +34,14 @@ def test_data_and_targets_are_the_tasks_unless_others_are_given() -> None:
     assert config.task.target_returns == (3600, 2600, 2200, 1800)
     other = TrainConfig.of("hopper-medium", dataset="a.hdf5", target_returns=(5.0,), context_length=3)
     assert (other.dataset, other.task.target_returns, other.task.context_length) == ("a.hdf5", (5.0,), 3)
+
+
+def test_files_may_be_named_in_a_tasks_file(tmp_path: Path) -> None:
+    task = tmp_path / "own.toml"
+    shipped = (TASKS_FOLDER / "reacher2d.toml").read_text(encoding="utf-8")
+    task.write_text(f'{shipped}\n[training]\nindices = "chosen.json"\ntext = "words.txt"\n', encoding="utf-8")
+    config = TrainConfig.of(str(task))
+    assert (config.indices, config.text) == (Path("chosen.json"), (Path("words.txt"),))
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
@@ -71,6 +80,9 @@ def test_the_presets_of_kitchen_differ_in_the_unit_of_its_rewards() -> None:
         ({"algorithm": "cql"}, "algorithm is cql, it must be one of lamo, dt, wiki-rl, bc"),
         ({"adaptation": "half"}, "adaptation is half"),
         ({"hold_out": 1.0}, "hold_out is 1.0"),
+        ({"lora_alpha": 0}, "lora_alpha is 0, it must be above 0"),
+        ({"sample_ratio": 1.5}, r"sample_ratio is 1.5, it must be in \(0, 1\]"),
+        ({"sample_ratio": 0.5, "indices": Path("c.json")}, "sample_ratio is 0.5, .* and 1 where indices are given"),
         ({"colour": "red"}, "sets colour, which is no setting"),
     ],
 )

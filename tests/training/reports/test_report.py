@@ -66,7 +66,9 @@ def run(tmp_path: Path) -> RunFolder:
     hdf5.write(dataset, record_episodes([1, 2, 3]), {})
     folder = RunFolder(tmp_path / "run")
     folder.path.mkdir()
-    config = TrainConfig.of("reacher2d", dataset=str(dataset), hold_out=0.34, language_loss_weight=0.1)
+    config = TrainConfig.of(
+        "reacher2d", dataset=str(dataset), hold_out=0.34, language_loss_weight=0.1, label="my arm"
+    )
     (folder.path / "config.json").write_text(json.dumps(config.to_json()))
     (folder.path / "data.json").write_text(json.dumps({"dataset_sha256": "abc"}))
     rows = [f"{update},{1 / update},{5 - update / 100},0.1,0.001" for update in range(1, 120)]
@@ -114,6 +116,7 @@ def test_a_report_is_one_page_that_needs_nothing_else(run: RunFolder, tmp_path: 
     assert f"{mean:.1f}" in page
     assert "behavior policy" in page
     assert "random policy" in page
+    assert page.count("<td>my arm</td>") == 2, "one for each target, whatever was trained"
 
 
 def test_an_evaluation_of_another_task_is_refused(run: RunFolder, tmp_path: Path) -> None:
