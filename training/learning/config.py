@@ -24,6 +24,12 @@ Adaptation = Literal["lora", "full", "frozen"]
 
 Precision = Literal["float32", "bf16", "fp16"]
 
+ABLATIONS = (
+    *("random_init", "adaptation", "embeddings", "context_length", "delayed_reward", "language_loss_weight"),
+    *("lora_rank", "lora_alpha", "lora_learning_rate"),
+)
+"""Settings that make another arm of an algorithm: runs that differ in them are never averaged by mistake."""
+
 _CHOICES = {"preset": Preset, "algorithm": Algorithm, "adaptation": Adaptation, "precision": Precision}
 
 
@@ -40,7 +46,7 @@ class TrainConfig:
             that are not used anyway (`training.learning.offline_data`).
         delayed_reward: all reward of an episode at its last step; the return-to-go then stays as it was asked for.
         algorithm: LaMo, or a control that differs from it in several settings (`training.learning.algorithms`).
-        label: name of the arm in scores; empty for the algorithm's.
+        label: name of the arm in scores; `of` makes it of the algorithm and the `ABLATIONS` asked for.
         preset: "paper" or "fixed" (`training.tasks.presets`); what it decides is in the other fields.
         lm: the language model whose blocks become the trunk: "seed" (ships with this package), a model on the
             hub, or a folder; "none" for a fresh trunk of the Decision Transformer's shape, which is what the
@@ -158,9 +164,20 @@ class TrainConfig:
         _check("preset", preset, f"one of {', '.join(get_args(Preset))}", preset in get_args(Preset))
         _check("algorithm", algorithm, f"one of {', '.join(ALGORITHMS)}", algorithm in ALGORITHMS)
         chosen, decided = settings(task, preset)
-        merged = {"dataset": chosen.dataset, **decided, **ALGORITHMS[algorithm], **given}
+        decided = {"dataset": chosen.dataset, **decided, **ALGORITHMS[algorithm]}
+        merged = {**decided, **given}
+
+        def usual(name: str) -> object:
+            default = getattr(chosen, name) if name in TASK_FIELDS else getattr(cls, name)
+            return decided.get(name, default)
+
         if algorithm in WITHOUT_LM:
             merged["lm"] = NO_LM
+        if algorithm == "bc":  # one timestep leaves nothing to hop over
+            merged["hops"] = (1,)
+        if not merged.get("label"):
+            asked = [name for name in ABLATIONS if name in given and given[name] != usual(name)]
+            merged["label"] = " ".join([algorithm, *(_shown(name, given[name]) for name in asked)])
         of_task = {name: value for name, value in merged.items() if name in TASK_FIELDS - {"dataset"}}
         of_run = {name: value for name, value in merged.items() if name not in of_task}
         if unknown := sorted(of_run.keys() - {field.name for field in dataclasses.fields(cls)}):
@@ -206,6 +223,10 @@ class TrainConfig:
             return cls(**_with_paths(frozen))
         except (KeyError, TypeError) as error:
             raise ConfigError(f"a field is missing or has the wrong type: {error}") from error
+
+
+def _shown(name: str, value: object) -> str:
+    return name if value is True else f"{name}={value}"
 
 
 def _with_paths(values: Mapping[str, Any]) -> dict[str, Any]:

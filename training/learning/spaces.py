@@ -87,9 +87,17 @@ def check_data(trajectories: Trajectories, config: PolicyConfig) -> None:
     """Refuse data that was not recorded in the policy's task.
 
     Raises:
-        DatasetError: other shapes, or an episode longer than the task's.
+        DatasetError: other shapes, an episode longer than the task's, or a Minari set of another environment:
+            its scores would be normalized by returns that are not its own.
     """
     source = trajectories.source or trajectories.name
+    recorded_in = trajectories.attributes.get("environment")
+    other = None not in (recorded_in, config.environment) and recorded_in != config.environment
+    if source.startswith("minari:") and other:
+        raise DatasetError(
+            f"{source} was recorded in {recorded_in}, task {config.task!r} plays {config.environment}: "
+            f"`lamo-train data inspect {source} --write-task FILE` proposes a task of its own"
+        )
     if trajectories.observation_shape != config.observation.shape:
         raise DatasetError(
             f"{source} has observations of shape {list(trajectories.observation_shape)}, "

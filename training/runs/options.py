@@ -49,7 +49,7 @@ def _add_what(add: _Adder) -> None:
 
 def _add_network(add: _Adder) -> None:
     add("algorithm", str, "LaMo or a control", choices=tuple(ALGORITHMS))
-    add("label", str, "name of the arm in scores (default: the algorithm)")
+    add("label", str, "name of the arm in scores (default: the algorithm and the ablations asked for)")
     add("lm", str, "'seed' (ships with this package), a name on the hub such as gpt2, a folder, or 'none'")
     add.flag("random_init", "random weights in the trunk: the control for what pretraining is worth")
     add("adaptation", str, "what trains in the trunk: LoRA, everything or nothing", choices=get_args(Adaptation))

@@ -245,7 +245,8 @@ def run(arguments: argparse.Namespace) -> None:
     silence_loading()
     if arguments.resume is None:
         config = config_from(arguments)
-        folder = RunFolder(arguments.out or Path("runs") / f"{config.task.name}-{config.arm}-{config.seed}")
+        name = f"{config.task.name}-{config.arm}-{config.seed}".replace(" ", "-")
+        folder = RunFolder(arguments.out or Path("runs") / name)
     else:
         if arguments.out is not None:
             raise ConfigError("--out and --resume each name the run's folder; give one of them")

@@ -13,7 +13,7 @@ from typing import NoReturn
 
 from tqdm import tqdm
 
-from lamo.errors import LamoError
+from lamo.errors import ConfigError, LamoError
 from training.interruption import Interrupted, Interruption
 from training.sweeps.estimate import estimate
 from training.sweeps.planned_run import PlannedRun
@@ -50,7 +50,10 @@ class Sweep:
             path = self._folder.run_folder(run).path
             self._say(f"run {run.number} failed with exit code {exit_code}; the end of {path / LOG}:")
             self._say(last_lines(path))
-        self._folder.gather_scores(self._runs)
+        try:
+            self._folder.gather_scores(self._runs)
+        except ConfigError as error:  # one broken file must not end the runs that are under way
+            self._say(f"scores were not gathered: {error}")
 
     def conclude(self, *, was_interrupted: bool) -> None:
         """Say what is left to do.

@@ -39,7 +39,7 @@ class ActionError:
 
     Attributes:
         trajectories: which are answered: "held-out", or "training" where none are held out.
-        timesteps: how many actions are compared.
+        timesteps: how many actions are compared; windows may overlap, then some are compared more than once.
     """
 
     trajectories: str
@@ -87,8 +87,8 @@ class ActionError:
     def caption(self) -> str:
         """What a table of it shows."""
         return (
-            f"Root mean squared error of the action on {self.timesteps:,} timesteps of {self.trajectories} "
-            "trajectories, and of always answering the mean action of the training trajectories."
+            f"Root mean squared error of {self.timesteps:,} actions, answered in windows spread evenly over the "
+            f"{self.trajectories} trajectories, and of always answering the mean action of what was trained on."
         )
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from lamo.evaluation import Score, score_of
+import lamo.evaluation
+from lamo.evaluation import Score
 
 
 @dataclass(frozen=True)
@@ -27,11 +27,13 @@ class Evaluation:
 
 
 def read_scores(path: Path) -> list[Score]:
-    """The rows of a run's `scores.csv`; none where nothing was evaluated."""
-    if not path.exists():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return [score_of(row) for row in csv.DictReader(file)]
+    """The rows of a run's `scores.csv`; none where nothing was evaluated.
+
+    Raises:
+        ConfigError: its columns are others, or a row is broken.
+    """
+    with_rows = path.exists() and path.read_text(encoding="utf-8").count("\n") > 1
+    return lamo.evaluation.read_scores(path) if with_rows else []
 
 
 def evaluations(scores: Iterable[Score]) -> list[Evaluation]:

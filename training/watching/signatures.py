@@ -82,7 +82,7 @@ def _overfitting(watches: Sequence[Watch]) -> str | None:
     (lowest, best), (loss, last) = min(known, key=lambda pair: pair[0]), known[-1]
     rises = loss > lowest * (1 + OVERFITTING_SHARE)
     falls = last.training_action_loss < best.training_action_loss
-    if not (rises and falls):
+    if not (rises and falls and lowest > 0):
         return None
     return (
         f"From update {best.update} to {last.update} the held-out action loss rose from {lowest:.3g} to {loss:.3g} "
@@ -112,7 +112,7 @@ def _insufficient_adaptation(watches: Sequence[Watch]) -> str | None:
     if first.held_out_action_loss is not None and last.held_out_action_loss is not None:
         name, before, after = "held-out", first.held_out_action_loss, last.held_out_action_loss
     norm = watches[-1].update_norm
-    if norm >= ADAPTED_NORM or after < before * (1 - ADAPTED_SHARE):
+    if norm >= ADAPTED_NORM or after < before * (1 - ADAPTED_SHARE) or before == 0:
         return None
     return (
         f"After {last.update} updates the trunk has moved by {norm:.2%} of its weights' norm, and the {name} "

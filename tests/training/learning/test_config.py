@@ -50,7 +50,28 @@ def test_an_algorithm_is_its_settings_and_what_is_given_counts_more(algorithm: A
     for name, value in ALGORITHMS[algorithm].items():
         if name not in ("weight_decay", "embeddings"):
             assert getattr(config, name, None) == value or getattr(config.task, name) == value
-    assert (config.weight_decay, config.task.embeddings, config.arm) == (0.5, "mlp", algorithm)
+    usual = "embeddings" not in ALGORITHMS[algorithm]  # walker2d's own maps are MLPs
+    arm = algorithm if usual else f"{algorithm} embeddings=mlp"
+    assert (config.weight_decay, config.task.embeddings, config.arm) == (0.5, "mlp", arm)
+
+
+@pytest.mark.parametrize(
+    ("given", "arm"),
+    [
+        ({}, "lamo"),
+        ({"random_init": True}, "lamo random_init"),
+        ({"random_init": True, "adaptation": "full", "lora_rank": 16}, "lamo random_init adaptation=full"),
+        ({"context_length": 20, "language_loss_weight": 0.1}, "lamo language_loss_weight=0.1"),
+        ({"algorithm": "dt", "embeddings": "linear"}, "dt"),
+        ({"random_init": True, "label": "random trunk"}, "random trunk"),
+    ],
+)
+def test_an_arm_is_named_by_its_algorithm_and_what_was_asked_for_otherwise(given: dict[str, Any], arm: str) -> None:
+    assert TrainConfig.of("hopper-medium", **given).arm == arm
+
+
+def test_behavior_cloning_has_no_hops() -> None:
+    assert TrainConfig.of("hopper-medium", algorithm="bc", hops=(1, 10)).hops == (1,)
 
 
 def test_the_presets_of_kitchen_differ_in_the_unit_of_its_rewards() -> None:

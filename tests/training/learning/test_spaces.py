@@ -109,6 +109,16 @@ def test_data_of_another_task_is_refused() -> None:
         policy_config(config, recorded(11, 3, steps=1001), TRUNK)
 
 
+def test_a_minari_set_is_played_in_its_own_environment_only() -> None:
+    data = dataclasses.replace(recorded(11, 3), source="minari:mujoco/hopper/medium-v0")
+    own = dataclasses.replace(data, attributes={"environment": "Hopper-v4"})
+    newer = dataclasses.replace(data, attributes={"environment": "Hopper-v5"})
+    for allowed in (data, own):
+        policy_config(TrainConfig.of("hopper-medium"), allowed, TRUNK)
+    with pytest.raises(DatasetError, match=r"recorded in Hopper-v5, task 'hopper-medium' plays Hopper-v4"):
+        policy_config(TrainConfig.of("hopper-medium"), newer, TRUNK)
+
+
 def test_only_the_remark_about_newer_versions_is_kept_quiet() -> None:
     make_environment("Hopper-v4").close()
     with pytest.warns(UserWarning, match="latest versioned environment"):

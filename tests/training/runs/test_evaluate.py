@@ -93,7 +93,9 @@ def test_the_command_writes_scores_and_traces_and_prints_a_table(
         ("reacher2d", "checkpoint", policy.revision, "2")
     }
     assert [int(row["episode_seed"]) for row in rows] == [plan.seed for plan in plans((30.0, 7.0), 2, 5)]
-    assert {(row["algorithm"], row["seed"], row["update"]) for row in rows} == {("lamo", "0", "10")}
+    assert {(row["algorithm"], row["seed"], row["update"]) for row in rows} == {
+        ("lamo language_loss_weight=0.5", "0", "10")
+    }
     assert all(float(row["normalized_score"]) == float(row["episode_return"]) for row in rows)
     with np.load(tmp_path / "traces.npz") as traces:
         assert traces["lengths"].tolist() == [100] * 4

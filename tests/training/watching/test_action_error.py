@@ -62,12 +62,12 @@ def test_an_action_counts_as_it_would_be_executed(tiny_config: ConfigMaker) -> N
 def test_where_nothing_is_held_out_it_says_so(tiny_config: ConfigMaker) -> None:
     error = ActionError.of(Experiment.prepare(tiny_config(preset="paper")))
     assert error.trajectories == "training"
-    assert "timesteps of training trajectories" in error.caption
+    assert "over the training trajectories" in error.caption
 
 
 def test_it_survives_the_trip_through_json_and_is_read_as_a_table() -> None:
     assert ActionError.from_json(ERROR.to_json()) == ERROR
-    assert "1,234 timesteps of held-out trajectories" in text_table(ERROR)
+    assert "1,234 actions, answered in windows spread evenly over the held-out trajectories" in text_table(ERROR)
     assert text_table(ERROR).splitlines()[2:] == [
         "gripper     –  0.123                   1",
         "  elbow   N m     12                  13",
