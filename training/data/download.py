@@ -39,7 +39,7 @@ def download(url: str, target: Path, *, sha256: str | None, check: Callable[[Pat
         part = target.with_name(target.name + ".part")
         try:
             _fetch(url, part)
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, OSError) as error:  # the network, or a disk that is full
             kept = f"; {part.stat().st_size} bytes are kept in {part}" if part.is_file() else ""
             raise DatasetError(f"{url} could not be downloaded ({_reason(error)}){kept}") from error
         _check(part, url, sha256, check)

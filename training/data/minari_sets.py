@@ -27,7 +27,16 @@ from training.data.trajectories import Trajectories, Trajectory
 ATTRIBUTES = "lamo_attributes"
 """Minari's metadata keep under this key what a set that was written here said about itself."""
 
-UNREADABLE = (OSError, ValueError, KeyError, TypeError, AssertionError, ImportError, gymnasium.error.Error)
+UNREADABLE = (
+    OSError,
+    RuntimeError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AssertionError,
+    ImportError,
+    gymnasium.error.Error,
+)
 _FOREIGN = (AttributeError, *UNREADABLE)
 
 

@@ -79,11 +79,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--out", type=Path, metavar="DIR", help="folder for scores.csv and traces.npz")
     add("--traces", action="store_true", help="also write every observation, action and reward")
     add("--video", type=Path, metavar="DIR", help="folder for videos (MP4) of the first episodes of each target")
-    add("--videos", type=int, default=1, metavar="N", help="how many of each target (default %(default)s)")
+    add("--videos", type=int, metavar="N", help="how many of each target (default 1)")
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Carry out the parsed command; an InputError it raises is one sentence for whoever typed it."""
+    if arguments.videos is not None and arguments.video is None:
+        raise ConfigError("--videos says how many: name the folder for them with --video")
     if arguments.traces and arguments.out is None:
         raise ConfigError("--traces writes a file: name its folder with --out")
     if arguments.traces and len(arguments.hops or ()) > 1:
@@ -136,7 +138,7 @@ def _filming(
 ) -> AbstractContextManager[VideoRecorder | None]:
     if arguments.video is None:
         return nullcontext()
-    files = video_files(arguments.video, episodes, hop, arguments.videos)
+    files = video_files(arguments.video, episodes, hop, 1 if arguments.videos is None else arguments.videos)
     return recording(files, frames_per_second(_environment_of(policy)))
 
 

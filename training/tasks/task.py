@@ -90,6 +90,12 @@ class Task:
         self._check("step_seconds", self.step_seconds, "a number above 0", lasting)
         bounds = (self.action_low is None) == (self.action_high is None)
         self._check("action_low", self.action_low, "given together with action_high", bounds)
+        for name in ("action_low", "action_high"):
+            values = getattr(self, name)
+            numbers = values is None or (
+                isinstance(values, tuple) and bool(values) and all(map(_is_finite, values))
+            )
+            self._check(name, values, "a list of finite numbers", numbers)
 
     @property
     def timestep_rows(self) -> int:

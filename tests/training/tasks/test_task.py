@@ -100,6 +100,8 @@ def test_somebodys_own_task_is_a_file_whose_data_lies_beside_it(tmp_path: Path) 
             "step_seconds is 0.2, it must be a number",
         ),
         (("action_low = [-1, -2]", ""), "action_low is None, it must be given together with action_high"),
+        (("[-1, -2]", '["-1", "-2"]'), "action_low is .*, it must be a list of finite numbers"),
+        (("[-1, -2]", "-1"), "action_low is -1, it must be a list of finite numbers"),
         (("[names]", "[colours]"), "unknown field colours"),
         (("actions = [", "wheels = ["), "unknown field names.wheels"),
         (("dataset = ", "paper = 3\ndataset = "), "it must be a table of settings"),
