@@ -108,7 +108,7 @@ def _check(part: Path, url: str, sha256: str | None, check: Callable[[Path], Non
         raise DatasetError(f"what {url} sent is not the file: {error}") from error
 
 
-def _reason(error: httpx.HTTPError) -> str:
+def _reason(error: httpx.HTTPError | OSError) -> str:
     if isinstance(error, httpx.HTTPStatusError):
         return f"the host answers {error.response.status_code} {error.response.reason_phrase}".rstrip()
     return str(error) or type(error).__name__
