@@ -73,7 +73,8 @@ def make_policy(scale: Scale, out: Path, policies: Path) -> None:
     train_command(
         "train", "--task", "reacher2d", "--dataset", dataset, "--out", out / "run", "--updates", scale.updates,
         "--learning-rate", 1e-3, "--warm-up", scale.updates // 20, "--dropout", 0, "--lora-dropout", 0,
-        "--language-loss-weight", 0.1, "--eval-every", scale.updates // 3, "--eval-episodes", scale.evaluated // 4,
+        "--language-loss-weight", 0.1, "--label", "LaMo",
+        "--eval-every", scale.updates // 3, "--eval-episodes", scale.evaluated // 4,
     )  # fmt: skip
 
     heading("3. Export: LoRA merged, checked, written as a checkpoint")
