@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from lamo.errors import ConfigError
+from lamo.fields import build
 from lamo.scores import ReferenceReturns
 
 FORMAT_VERSION = 1
@@ -203,7 +204,7 @@ class PolicyConfig:
         for name, kind in _SECTIONS.items():
             if name in values and not (values[name] is None and name in _OPTIONAL):
                 values[name] = _section(name, kind, values[name])
-        config: PolicyConfig = _build(cls, values)
+        config: PolicyConfig = build(cls, values, whole="the config")
         return config
 
 
@@ -223,23 +224,7 @@ def _section(name: str, kind: type[Any], value: object) -> Any:
     shape = value.get("shape", [])
     if not isinstance(shape, list | tuple) or any(type(size) is not int or size < 1 for size in shape):
         raise ConfigError(f"field {name}.shape is {shape!r}, not a list of whole numbers of at least 1")
-    return _build(kind, value, within=f"{name}.")
-
-
-def _build(kind: type[Any], values: Mapping[str, Any], within: str = "") -> Any:
-    """An instance of the dataclass `kind`, refusing by name what it does not have or must have."""
-    fields = {item.name: item for item in dataclasses.fields(kind)}
-    for name in values:
-        if name not in fields:
-            raise ConfigError(f"unknown field {within}{name}")
-    for name, item in fields.items():
-        if item.default is dataclasses.MISSING and name not in values:
-            raise ConfigError(f"field {within}{name} is missing")
-    frozen = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
-    try:
-        return kind(**frozen)
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"a field of {within or 'the config'} has the wrong type: {error}") from error
+    return build(kind, value, whole="the config", within=f"{name}.")
 
 
 def _at_least_one(config: object, *names: str) -> None:

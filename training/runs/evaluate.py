@@ -84,12 +84,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Carry out the parsed command; an InputError it raises is one sentence for whoever typed it."""
-    if arguments.videos is not None and arguments.video is None:
-        raise ConfigError("--videos says how many: name the folder for them with --video")
-    if arguments.traces and arguments.out is None:
-        raise ConfigError("--traces writes a file: name its folder with --out")
-    if arguments.traces and len(arguments.hops or ()) > 1:
-        raise ConfigError(f"--traces holds the episodes of one hop, not of {len(arguments.hops)}")
+    _refuse_contradictions(arguments)
     policy = Policy.load(
         arguments.checkpoint, device=str(usable_device(arguments.device)), reproducible=arguments.reproducible
     )
@@ -126,6 +121,15 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.traces:
         write_traces(arguments.out / "traces.npz", played)
     sys.stdout.write(table(summarize(scores)))
+
+
+def _refuse_contradictions(arguments: argparse.Namespace) -> None:
+    if arguments.videos is not None and arguments.video is None:
+        raise ConfigError("--videos says how many: name the folder for them with --video")
+    if arguments.traces and arguments.out is None:
+        raise ConfigError("--traces writes a file: name its folder with --out")
+    if arguments.traces and len(arguments.hops or ()) > 1:
+        raise ConfigError(f"--traces holds the episodes of one hop, not of {len(arguments.hops)}")
 
 
 def count(bar: tqdm[NoReturn]) -> None:

@@ -17,6 +17,7 @@ from typing import Any, Literal, get_args
 
 from lamo.config import Embedding
 from lamo.errors import ConfigError
+from lamo.fields import build
 from lamo.scores import ReferenceReturns
 
 TASKS_FOLDER = Path(__file__).parent
@@ -116,11 +117,11 @@ class Task:
         values = dict(document)
         for name, kind in (("reference_returns", ReferenceReturns), ("names", Labels), ("units", Labels)):
             if isinstance(values.get(name), Mapping):
-                values[name] = _build(kind, values[name], f"{name}.")
+                values[name] = build(kind, values[name], whole="the task", within=f"{name}.")
         targets = values.get("target_returns")
         if isinstance(targets, list | tuple) and all(isinstance(target, int | float) for target in targets):
             values["target_returns"] = tuple(map(float, targets))  # TOML's 76 and JSON's 76.0 are one target
-        task: Task = _build(cls, values, "")
+        task: Task = build(cls, values, whole="the task")
         return task
 
     def _check(self, name: str, value: object, expected: str, right: bool) -> None:
@@ -177,17 +178,3 @@ def _beside(table: dict[str, Any], path: Path) -> dict[str, Any]:
     dataset = table.get("dataset")
     own = path.parent != TASKS_FOLDER and isinstance(dataset, str) and ":" not in dataset
     return {**table, "dataset": str(path.parent / str(dataset))} if own else table
-
-
-def _build(kind: type[Any], values: Mapping[str, Any], within: str) -> Any:
-    known = {field.name: field for field in dataclasses.fields(kind)}
-    for name in values:
-        if name not in known:
-            raise ConfigError(f"unknown field {within}{name}")
-    for name, field in known.items():
-        if field.default is dataclasses.MISSING and name not in values:
-            raise ConfigError(f"field {within}{name} is missing")
-    try:
-        return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"a field of {within or 'the task'} has the wrong type: {error}") from error
