@@ -6,12 +6,12 @@ import asyncio
 import math
 import secrets
 import time
+from collections.abc import Sequence
 
 from lamo.errors import EpisodeExists, InvalidRequest, ServiceError, StoreUnavailable
 from lamo.window import next_return_to_go
 from lamo.wire import (
     ActAnswer,
-    ActRequest,
     EndRequest,
     EpisodeState,
     EpisodeSummary,
@@ -28,6 +28,7 @@ from service.flight import Act
 from service.metrics import Metrics
 from service.recall import Recall, unknown_episode
 from service.records import content_digest
+from service.serving import AskedStep
 from service.stepping import Stepping
 
 
@@ -78,19 +79,30 @@ class Acting:
         self._cache.drop(meta.episode_id)
         return answers.episode_state(meta), True
 
-    async def act(self, episode_id: str, request: ActRequest, received_at: float) -> ActAnswer:
-        """Answer one step; `received_at` is on the monotonic clock."""
+    async def act(self, asked: AskedStep) -> ActAnswer:
+        """Answer one step."""
         policy, code = "unknown", 500
         try:
-            answer = await self._act(episode_id, request, received_at)
+            answer = await self._act(asked)
             policy, code = answer.policy, 200
         except ServiceError as error:
             code = error.status
             raise
         finally:
-            seconds = time.monotonic() - received_at
+            seconds = time.monotonic() - asked.received_at
             self._metrics.act_seconds.labels(policy, OWNER, str(code)).observe(seconds)
         return answer
+
+    async def act_together(self, asked: Sequence[AskedStep]) -> list[ActAnswer | ServiceError]:
+        """Answer one step of each of several episodes; each stands alone."""
+
+        async def outcome(step: AskedStep) -> ActAnswer | ServiceError:
+            try:
+                return await self.act(step)
+            except ServiceError as error:
+                return error
+
+        return await asyncio.gather(*map(outcome, asked))
 
     async def end(self, episode_id: str, request: EndRequest) -> EpisodeSummary:
         """End an episode."""
@@ -114,13 +126,12 @@ class Acting:
         self._cache.drop(episode_id)
         await self._episodes.delete(episode_id)
 
-    async def _act(self, episode_id: str, request: ActRequest, received_at: float) -> ActAnswer:
-        content = StepContent.of(request)
+    async def _act(self, asked: AskedStep) -> ActAnswer:
+        episode_id, content = asked.episode_id, asked.content
         self._distrust(episode_id, content)
-        deadline = math.inf if request.deadline_ms is None else received_at + request.deadline_ms / 1000
-        act = self.stepping.flight.find(episode_id, content, deadline)
+        act = self.stepping.flight.find(episode_id, content, asked.deadline)
         if act is None:
-            act = Act(episode_id, content, received_at, deadline)
+            act = Act(episode_id, content, asked.received_at, asked.deadline)
             self.stepping.submit(act)
         return await asyncio.shield(act.answered)  # one who leaves does not take the others' answer along
 

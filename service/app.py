@@ -16,6 +16,7 @@ from service.embedded import EmbeddedRedis
 from service.engine import Engine
 from service.intake import Intake
 from service.lifecycle import Lifecycle
+from service.local import Local
 from service.metrics import Metrics
 from service.problems import Problems
 from service.routes import router
@@ -58,7 +59,7 @@ def create_app(
             yield
 
     app = FastAPI(title="LaMo serving", version=server_version(), lifespan=lifespan)
-    app.state.lifecycle = lifecycle
+    app.state.lifecycle, app.state.serving, app.state.metrics = lifecycle, Local(lifecycle), metrics
     app.include_router(router)
     problems = Problems(metrics)
     for failure in (ServiceError, RequestValidationError, HTTPException):
