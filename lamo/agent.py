@@ -32,7 +32,7 @@ class PolicyAgent:
             ActionNotFinite: the policy's output is not finite.
         """
         windows = [self._windows[turn.episode].observe(turn.observation, turn.reward) for turn in turns]
-        proposed = self.policy.propose(windows)
+        proposed = self.policy.propose(windows, [turn.episode for turn in turns])
         if not np.isfinite(proposed).all():
             raise ActionNotFinite(f"policy {self.policy.config.task!r} proposed an action that is not finite")
         actions = self.policy.clip(proposed)

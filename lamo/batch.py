@@ -75,15 +75,35 @@ class Scaling:
         lengths: NDArray[np.int64],  # [batch]
     ) -> Batch:
         """The tensors of padded rows, on the device. Arithmetic is float32 whatever the network computes in."""
-        scaled = torch.from_numpy((returns_to_go / self.return_scale).astype(np.float32))
-        states = (self._to_device(torch.from_numpy(observations)) - self.mean) / self.std
         return Batch(
-            returns_to_go=self._to_device(scaled).unsqueeze(-1).to(self.dtype),
-            states=states.to(self.dtype),
-            actions=self._to_device(torch.from_numpy(actions)).to(self.dtype),
+            returns_to_go=self.returns(returns_to_go).unsqueeze(-1),
+            states=self.states(observations),
+            actions=self.actions(actions),
             timesteps=self._to_device(torch.from_numpy(timesteps)),
             lengths=self._to_device(torch.from_numpy(lengths)),
         )
+
+    def returns(
+        self,
+        returns_to_go: NDArray[np.float64],  # [...], raw
+    ) -> Tensor:  # [...]
+        """Divided by the return scale, in float64."""
+        scaled = torch.from_numpy((returns_to_go / self.return_scale).astype(np.float32))
+        return self._to_device(scaled).to(self.dtype)
+
+    def states(
+        self,
+        observations: NDArray[np.float32],  # [..., observation_dim], raw
+    ) -> Tensor:  # [..., observation_dim]
+        """Normalised, in float32."""
+        return ((self._to_device(torch.from_numpy(observations)) - self.mean) / self.std).to(self.dtype)
+
+    def actions(
+        self,
+        actions: NDArray[np.float32],  # [..., action_dim]
+    ) -> Tensor:  # [..., action_dim]
+        """As they are."""
+        return self._to_device(torch.from_numpy(actions)).to(self.dtype)
 
     def collate(self, windows: Sequence[EpisodeWindow]) -> Batch:
         """The tensors of live windows, padded to the longest of them."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -11,13 +12,23 @@ from numpy.typing import NDArray
 
 from lamo.batch import Scaling
 from lamo.checkpoint import Checkpoint
+from lamo.cloning import BehaviorCloning
 from lamo.config import PolicyConfig
 from lamo.errors import ConfigError
+from lamo.linear import computing_dtype
+from lamo.model import LamoModel
 from lamo.network import Network, build
 from lamo.normalization import Normalization
+from lamo.passes import Passes
 from lamo.window import Actions, EpisodeWindow
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+SLOT_BYTES = 1 << 30
+"""Room for 250 live windows of 20 timesteps of GPT-2 small in float32, for thousands of a small network."""
+
+WARM_UP_ROWS = (1, 2, 8)
+"""On a CPU a shape seen first costs a millisecond; a whole batch of a large network would cost seconds."""
 
 
 class Policy:
@@ -27,6 +38,10 @@ class Policy:
     whoever asks at the same time, in process and behind the service, on machines of one type with one number of
     threads. A fixed batch shape would be faster but is not enough: on a CPU attention gives one row other bits
     than another (docs/decisions/0002).
+
+    Args:
+        slot_bytes: memory for the keys and values of live windows, so that one that stands still costs its new
+            tokens alone; 0 computes every window whole. Reproducible mode keeps none.
     """
 
     def __init__(
@@ -39,6 +54,7 @@ class Policy:
         device: str = "cpu",
         dtype: str = "float32",
         reproducible: bool = False,
+        slot_bytes: int = 0,
     ) -> None:
         if dtype not in DTYPES:
             raise ConfigError(f"dtype {dtype!r} is not one of {', '.join(DTYPES)}")
@@ -47,15 +63,24 @@ class Policy:
         self.revision = revision
         self.dtype = dtype
         self.reproducible = reproducible
-        self.model = model.to(device=device, dtype=DTYPES[dtype]).eval().requires_grad_(False)
         self.parameters = sum(parameter.numel() for parameter in model.parameters())
         self.low = np.array(config.action.low, np.float32)
         self.high = np.array(config.action.high, np.float32)
-        self._scaling = Scaling(config, normalization, device, DTYPES[dtype])
+        self.device = torch.device(device)
+        rounded = model.to(device=device, dtype=DTYPES[dtype]).eval().requires_grad_(False)
+        computing = computing_dtype(self.device, DTYPES[dtype])
+        scaling = Scaling(config, normalization, device, computing)
+        self._proposing = _proposing(rounded.to(computing), config, scaling, 0 if reproducible else slot_bytes)
 
     @classmethod
     def load(
-        cls, directory: Path, *, device: str = "cpu", dtype: str = "float32", reproducible: bool = False
+        cls,
+        directory: Path,
+        *,
+        device: str = "cpu",
+        dtype: str = "float32",
+        reproducible: bool = False,
+        slot_bytes: int = 0,
     ) -> Policy:
         """The policy of a checkpoint directory.
 
@@ -75,6 +100,7 @@ class Policy:
             device=device,
             dtype=dtype,
             reproducible=reproducible,
+            slot_bytes=slot_bytes,
         )
 
     def begin(self, target_return: float, hop: int | None = None) -> EpisodeWindow:
@@ -89,14 +115,17 @@ class Policy:
             delayed_reward=self.config.delayed_reward,
         )
 
-    def propose(self, windows: Sequence[EpisodeWindow]) -> NDArray[np.float32]:
+    def propose(
+        self, windows: Sequence[EpisodeWindow], names: Sequence[Hashable] | None = None
+    ) -> NDArray[np.float32]:
         """The action the network proposes for each window, not yet clipped: [len(windows), action_dim].
 
-        Rows may be not finite if the network is broken; whoever asks has to look.
+        `names` tells whose windows these are, for the slots; each is named once. Actions depend on the windows
+        alone. Rows may be not finite if the network is broken; whoever asks has to look.
         """
         if not self.reproducible:
-            return self._forward(windows)
-        return np.concatenate([self._forward([window]) for window in windows])
+            return self._proposing(windows, names)
+        return np.concatenate([self._proposing([window], None) for window in windows])
 
     def clip(
         self,
@@ -107,25 +136,48 @@ class Policy:
         return clipped
 
     def warm_up(self, largest_batch: int) -> None:
-        """Run the shapes serving will use once, so that no request pays for first-call costs."""
-        window = self._longest_window(np.random.default_rng(0))
-        batch = 1
-        while batch < largest_batch:
-            self.propose([window] * batch)
-            batch *= 2
-        self.propose([window] * largest_batch)
+        """Run shapes that serving will use once, so that no request pays for first-call costs."""
+        windows = self._longest_windows(np.random.default_rng(0))
+        for rows in WARM_UP_ROWS:
+            if rows <= largest_batch:
+                self.propose([windows[-1]] * rows)
+                for window in windows[-2:]:
+                    self.propose([window] * rows, [("warm-up", row) for row in range(rows)])
 
-    def _longest_window(self, generator: np.random.Generator) -> EpisodeWindow:
+    def _longest_windows(self, generator: np.random.Generator) -> list[EpisodeWindow]:
         window = self.begin(self.config.target_returns[0])
         size, action_dim = self.config.observation.size, self.config.action.size
+        windows = []
         for _ in range(min(self.config.context_length, self.config.max_timesteps)):
             noise = generator.standard_normal(size)
             observation = self.normalization.mean + noise * self.normalization.std
             window = window.observe(observation.astype(np.float32).reshape(self.config.observation.shape))
+            windows.append(window)
             window = window.propose(self.clip(generator.standard_normal(action_dim).astype(np.float32)))
-        return window
+        return windows
+
+
+class Proposing(Protocol):
+    """Windows and their names in, proposed actions out, [len(windows), action_dim]."""
+
+    def __call__(self, windows: Sequence[EpisodeWindow], names: Sequence[Hashable] | None) -> NDArray[np.float32]:
+        """The actions."""
+        ...
+
+
+class _Cloned:
+    """Behavior cloning has nothing to remember."""
+
+    def __init__(self, model: BehaviorCloning, scaling: Scaling) -> None:
+        self._model = model
+        self._scaling = scaling
 
     @torch.inference_mode()
-    def _forward(self, windows: Sequence[EpisodeWindow]) -> NDArray[np.float32]:
-        actions: NDArray[np.float32] = self.model.last_actions(self._scaling.collate(windows)).float().cpu().numpy()
+    def __call__(self, windows: Sequence[EpisodeWindow], names: Sequence[Hashable] | None) -> NDArray[np.float32]:
+        batch = self._scaling.collate(windows)
+        actions: NDArray[np.float32] = self._model.last_actions(batch).float().cpu().numpy()
         return actions
+
+
+def _proposing(model: Network, config: PolicyConfig, scaling: Scaling, slot_bytes: int) -> Proposing:
+    return Passes(model, config, scaling, slot_bytes) if isinstance(model, LamoModel) else _Cloned(model, scaling)

@@ -76,6 +76,7 @@ def _engine(settings: Settings) -> Engine:
         reproducible=settings.reproducible,
         batch_limit=settings.batch_limit,
         threads=settings.threads,
+        slot_bytes=settings.slot_megabytes << 20,
     )
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from lamo import checkpoint
 from lamo.errors import ConfigError, UnknownPolicy
-from lamo.policy import Policy
+from lamo.policy import SLOT_BYTES, Policy
 from lamo.window import EpisodeWindow
 
 Answer = TypeVar("Answer")
@@ -48,6 +48,7 @@ class Engine:
         reproducible: whether an action is the same bits whoever shares its batch.
         batch_limit: rows of the largest forward pass.
         threads: of one forward pass on a CPU; `default_threads` if None.
+        slot_bytes: of each policy, for keys and values of live windows; 0 computes every window whole.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Engine:
         reproducible: bool = False,
         batch_limit: int = 64,
         threads: int | None = None,
+        slot_bytes: int = SLOT_BYTES,
     ) -> None:
         self.folder = folder
         self.device = device
@@ -66,6 +68,7 @@ class Engine:
         self.reproducible = reproducible
         self.batch_limit = batch_limit
         self.threads = threads
+        self.slot_bytes = slot_bytes
         self._served: dict[str, ServedPolicy] = {}
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="engine")
 
@@ -112,17 +115,19 @@ class Engine:
         return served if served is not None and served.revision == revision else None
 
     async def infer(
-        self, served: ServedPolicy, windows: Sequence[EpisodeWindow]
+        self, served: ServedPolicy, windows: Sequence[EpisodeWindow], episode_ids: Sequence[str]
     ) -> NDArray[np.float32]:  # [len(windows), action_dim]
-        """The action the policy proposes for each window; a row may be not finite."""
-        return await self._in_thread(lambda: self._propose(served, windows))
+        """The action the policy proposes for each episode's window; a row may be not finite."""
+        return await self._in_thread(lambda: self._propose(served, windows, episode_ids))
 
     async def _in_thread(self, work: Callable[[], Answer]) -> Answer:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
-    def _propose(self, served: ServedPolicy, windows: Sequence[EpisodeWindow]) -> NDArray[np.float32]:
+    def _propose(
+        self, served: ServedPolicy, windows: Sequence[EpisodeWindow], episode_ids: Sequence[str]
+    ) -> NDArray[np.float32]:
         self._use_threads(served.policy)
-        return served.policy.propose(windows)
+        return served.policy.propose(windows, episode_ids)
 
     def _use_threads(self, policy: Policy) -> None:
         """Set torch's threads, which holds for the calling thread: this engine's."""
@@ -132,7 +137,13 @@ class Engine:
         self._settle_device()
         loaded = {}
         for name, directory in checkpoint.find(self.folder).items():
-            policy = Policy.load(directory, device=self.device, dtype=self.dtype, reproducible=self.reproducible)
+            policy = Policy.load(
+                directory,
+                device=self.device,
+                dtype=self.dtype,
+                reproducible=self.reproducible,
+                slot_bytes=self.slot_bytes,
+            )
             self._use_threads(policy)
             policy.warm_up(self.batch_limit)
             loaded[name] = ServedPolicy(name, policy)

@@ -43,6 +43,11 @@ class Settings(BaseSettings):
         ge=1,
         description="CPU threads of a forward pass; if not set, all cores, less one for small networks",
     )
+    slot_megabytes: int = Field(
+        1024,
+        ge=0,
+        description="memory of each policy for the keys and values of live windows; 0 computes every window whole",
+    )
     batch_limit: int = Field(64, ge=1, le=4096, description="most acts in one forward pass")
     queue_limit: int = Field(1024, ge=1, description="acts that may wait; more are answered 429")
     cached_episodes: int = Field(10_000, ge=1, description="episodes whose windows are kept beside Redis")

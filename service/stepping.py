@@ -133,7 +133,8 @@ class Stepping:
             return
         served = turns[0].live.served
         began = time.monotonic()
-        actions = await self._engine.infer(served, [turn.window for turn in turns])
+        windows = [turn.window for turn in turns]
+        actions = await self._engine.infer(served, windows, [turn.act.episode_id for turn in turns])
         infer_ms = _milliseconds(began)
         self._metrics.infer_seconds.observe(infer_ms / 1000)
         self._metrics.batch_size.observe(len(turns))

@@ -168,11 +168,11 @@ class HeldEngine(Engine):
         self.holding = asyncio.Event()
         self.batches: list[int] = []
 
-    async def infer(self, served, windows):
+    async def infer(self, served, windows, episode_ids):
         self.batches.append(len(windows))
         self.holding.set()
         await self.let_go.wait()
-        return await super().infer(served, windows)
+        return await super().infer(served, windows, episode_ids)
 
 
 @pytest.fixture

@@ -134,7 +134,7 @@ async def test_a_forward_pass_that_fails_is_answered_and_the_next_one_is_served(
         held_engine.let_go.set()
         infer = held_engine.infer
 
-        async def fails_once(served, windows):
+        async def fails_once(served, windows, episode_ids):
             held_engine.infer = infer
             raise RuntimeError("device lost")
 

@@ -160,7 +160,7 @@ async def test_inference_does_not_keep_the_probes_waiting(serve, monkeypatch):
         policy = service.lifecycle.engine.find("small").policy
         propose = policy.propose
 
-        def slow(windows):
+        def slow(windows, names=None):
             time.sleep(0.5)
             return propose(windows)
 

@@ -134,8 +134,10 @@ async def test_of_two_replicas_the_loser_answers_with_the_stored_record(serve, h
         await held_engine.holding.wait()
         infer = fast.lifecycle.engine.infer
 
-        async def other(served, windows):
-            return await infer(served, windows) + np.float32(0.25)  # as another machine's rounding, but visible
+        async def other(served, windows, episode_ids):
+            return await infer(served, windows, episode_ids) + np.float32(
+                0.25
+            )  # as another machine's rounding, but visible
 
         monkeypatch.setattr(fast.lifecycle.engine, "infer", other)
         winner = (await fast.act(episode, 0)).json()

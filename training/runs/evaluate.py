@@ -14,7 +14,7 @@ from tqdm import tqdm
 from lamo.agent import PolicyAgent
 from lamo.errors import ConfigError, SimulatorError
 from lamo.evaluation import plans, scores_of, summarize, table, write_scores, write_traces
-from lamo.policy import Policy
+from lamo.policy import SLOT_BYTES, Policy
 from lamo.rollout import EpisodePlan, EpisodeResult, play
 from training.environments import make_environment
 from training.learning.device import usable_device
@@ -86,7 +86,10 @@ def run(arguments: argparse.Namespace) -> None:
     """Carry out the parsed command; an InputError it raises is one sentence for whoever typed it."""
     _refuse_contradictions(arguments)
     policy = Policy.load(
-        arguments.checkpoint, device=str(usable_device(arguments.device)), reproducible=arguments.reproducible
+        arguments.checkpoint,
+        device=str(usable_device(arguments.device)),
+        reproducible=arguments.reproducible,
+        slot_bytes=SLOT_BYTES,
     )
     targets = arguments.target_returns or policy.config.target_returns
     episodes = plans(targets, arguments.episodes, arguments.seed)

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from lamo.errors import ConfigError
 from lamo.evaluation import Score, plans, scores_of, summarize, table
-from lamo.policy import Policy
+from lamo.policy import SLOT_BYTES, Policy
 from training.interruption import Interrupted, Interruption
 from training.learning.config import TrainConfig
 from training.learning.experiment import Experiment
@@ -147,6 +147,7 @@ class Training:
                 experiment.normalization,
                 merge(experiment.model),
                 device=str(self.processes.device),
+                slot_bytes=SLOT_BYTES,
             )
             scores = []
             for hop in config.hops:

@@ -62,10 +62,9 @@ def test_what_cannot_be_played_is_refused(policy: Policy, hop: int, parallel: in
 def test_an_environment_that_does_not_fit_is_refused(
     policy: Policy, environment: str | None, sentence: str
 ) -> None:
-    config = dataclasses.replace(policy.config, environment=environment)
-    other = Policy(config, policy.normalization, policy.model)
+    policy.config = dataclasses.replace(policy.config, environment=environment)
     with pytest.raises(SimulatorError, match=sentence):
-        evaluate(other, plans((1.0,), 1, 0), hop=1, parallel=1)
+        evaluate(policy, plans((1.0,), 1, 0), hop=1, parallel=1)
 
 
 def test_the_command_writes_scores_and_traces_and_prints_a_table(

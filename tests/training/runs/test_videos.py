@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from lamo import checkpoint
+from lamo.checkpoint import Checkpoint
 from lamo.evaluation import plans, read_scores
 from lamo.policy import Policy
 from training import cli
@@ -26,8 +27,9 @@ from training.runs.videos import recording, video_files
 @pytest.fixture
 def policy(finished_run: RunFolder) -> Policy:
     """For episodes of 12 steps."""
-    whole = Policy.load(finished_run.checkpoint)
-    return Policy(dataclasses.replace(whole.config, max_timesteps=12), whole.normalization, whole.model)
+    policy = Policy.load(finished_run.checkpoint)
+    policy.config = dataclasses.replace(policy.config, max_timesteps=12)
+    return policy
 
 
 @pytest.fixture
@@ -92,8 +94,10 @@ def test_no_video_at_all_is_refused(finished_run: RunFolder, capsys: pytest.Capt
     assert "videos is 0, it must be at least 1" in capsys.readouterr().err
 
 
-def test_the_command_films_the_arm_without_a_display(policy: Policy, tmp_path: Path) -> None:
-    folder, tensors = tmp_path / "policy", policy.model.state_dict()
+def test_the_command_films_the_arm_without_a_display(
+    policy: Policy, finished_run: RunFolder, tmp_path: Path
+) -> None:
+    folder, tensors = tmp_path / "policy", Checkpoint.read(finished_run.checkpoint).tensors
     checkpoint.write(folder, policy.config, tensors, policy.normalization, training={}, card="# for tests\n")
     words = ["evaluate", str(folder), "--episodes", "1", "--target-returns", "40"]
     played = subprocess.run(
