@@ -68,20 +68,20 @@ class Recall:
             )
         return served
 
-    async def gather(self, wanted: Sequence[Wanted]) -> list[Recalled | ServiceError]:
-        """Where each episode stands, or why that cannot be told."""
-        found: dict[str, Recalled | ServiceError] = {}
-        for item in wanted:
-            live = self._cache.get(item.episode_id)
-            if live is not None and item.step in (None, live.meta.committed_step + 1):
-                found[item.episode_id] = Recalled(live, None)
-        missing = [item.episode_id for item in wanted if item.episode_id not in found]
-        self._metrics.cache_hits.inc(len(found))
-        self._metrics.cache_misses.inc(len(missing))
-        if missing:
-            with self._metrics.recall_seconds.time():
-                found |= await self._read(missing)
-        return [found[item.episode_id] for item in wanted]
+    def held(self, wanted: Wanted) -> Recalled | None:
+        """Where the episode stands as this engine knows it; None if that has to be read."""
+        live = self._cache.get(wanted.episode_id)
+        if live is None or wanted.step not in (None, live.meta.committed_step + 1):
+            self._metrics.cache_misses.inc()
+            return None
+        self._metrics.cache_hits.inc()
+        return Recalled(live, None)
+
+    async def read(self, episode_ids: Sequence[str]) -> list[Recalled | ServiceError]:
+        """Where each episode stands, all read at once, or why that cannot be told."""
+        with self._metrics.recall_seconds.time():
+            found = await self._read(episode_ids)
+        return [found[episode_id] for episode_id in episode_ids]
 
     async def _read(self, episode_ids: Sequence[str]) -> dict[str, Recalled | ServiceError]:
         found: dict[str, Recalled | ServiceError] = {}

@@ -1,7 +1,8 @@
 """Stepping: the loop that answers acts: take what waits, recall windows, infer, commit, answer.
 
-One batch infers while the one before commits; their episodes are disjoint, because an episode is busy from the
-moment one of its acts is taken until the store has decided on it.
+While one batch infers, the next is prepared and the one before commits. Their episodes are disjoint, because an
+episode is busy from the moment one of its acts is taken until the store has decided on it. The device takes
+everything prepared the moment it is free; nothing waits for a timer, nor for another episode's read.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from lamo.errors import DeadlineExceeded, Draining, InternalError, QueueFull, ServiceError, StoreUnavailable
 from lamo.window import Timestep
@@ -62,8 +64,15 @@ class Stepping:
         self.progress_at = time.monotonic()
         self._queue: list[Act] = []
         self._busy: set[str] = set()
+        self._recalling = 0
+        self._ready: list[Turn] = []
+        self._inferring: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
-        self._commits: set[asyncio.Task[None]] = set()
+        self._under_way: set[asyncio.Task[None]] = set()
+
+    @property
+    def _waiting(self) -> int:
+        return len(self._queue) + self._recalling + len(self._ready)
 
     def stalled(self, seconds: float) -> bool:
         """Whether work waits and no batch was finished for this long."""
@@ -78,74 +87,105 @@ class Stepping:
         Raises:
             QueueFull: too many wait already.
         """
-        if len(self._queue) >= self.queue_limit:
-            raise QueueFull(f"{len(self._queue)} requests wait already; send this again", retry_after_ms=50)
+        if self._waiting >= self.queue_limit:
+            raise QueueFull(f"{self._waiting} requests wait already; send this again", retry_after_ms=50)
         self.flight.add(act)
         self._enqueue([*self._queue, act])
 
     async def run(self) -> None:
         """Serve the queue until cancelled; whatever goes wrong with a batch is the answer of that batch."""
         while True:
-            batch = take(self._queue, self._busy, self._engine.batch_limit)
-            if not batch:
-                self._wake.clear()
-                await self._wake.wait()
-                continue
-            self._claim(batch)
-            with self._refusing(batch):
-                await self._serve(batch)
-            self.progress_at = time.monotonic()
+            self._wake.clear()
+            self._prepare()
+            self._launch()
+            await self._wake.wait()
 
     async def close(self) -> None:
         """Wait for commits under way and refuse what was not inferred, once `run` is over."""
-        if self._commits:
-            await asyncio.wait(self._commits)
+        if self._inferring is not None:
+            self._inferring.cancel()
+        if self._under_way:
+            await asyncio.wait(self._under_way)
         for act in self.flight.acts():
             self._refuse(act, Draining("the service shut down before it came to this step; nothing was committed"))
 
-    async def _serve(self, batch: Sequence[Act]) -> None:
-        began = time.monotonic()
-        recalled = await self._recall.gather([Wanted(act.episode_id, act.content.step) for act in batch])
-        turns = []
-        for act, episode in zip(batch, recalled, strict=True):
-            act.recall_ms = _milliseconds(began)
-            with self._refusing([act]):
-                turn = self._decide(act, episode)
-                if turn is not None:
-                    turns.append(turn)
-        for company in group(turns, lambda turn: turn.live.served.revision):
-            with self._refusing([turn.act for turn in company]):
-                await self._infer(company)
+    def _prepare(self) -> None:
+        """Take what waits, at most a batch ahead of the device; what has to be read from Redis comes later."""
+        ahead = len(self._ready) + self._recalling
+        batch = take(self._queue, self._busy, self._engine.batch_limit - ahead)
+        if not batch:
+            return
+        self._claim(batch)
+        missing = []
+        for act in batch:
+            recalled = self._recall.held(Wanted(act.episode_id, act.content.step))
+            if recalled is None:
+                missing.append(act)
+            else:
+                self._decide(act, recalled)
+        if missing:
+            self._recalling += len(missing)
+            self._begin(self._read(missing))
 
-    def _decide(self, act: Act, episode: Recalled | ServiceError) -> Turn | None:
-        """The turn of an act that has to be inferred; one that is recorded is answered here."""
-        if isinstance(episode, ServiceError):
-            raise episode
-        record = rules.recorded_or_next(act.content, episode)
-        if record is None:
-            return turn_of(act, episode.live)
-        self._replay(act, episode.live, record, episode.live.meta.committed_step)
-        return None
+    async def _read(self, acts: Sequence[Act]) -> None:
+        began = time.monotonic()
+        try:
+            with self._refusing(acts):
+                recalled = await self._recall.read([act.episode_id for act in acts])
+                for act, episode in zip(acts, recalled, strict=True):
+                    act.recall_ms = _milliseconds(began)
+                    self._decide(act, episode)
+        finally:
+            self._recalling -= len(acts)
+            self._wake.set()
+
+    def _decide(self, act: Act, episode: Recalled | ServiceError) -> None:
+        """Make an act that has to be inferred ready; answer one that is recorded, or why there is no answer."""
+        with self._refusing([act]):
+            if isinstance(episode, ServiceError):
+                raise episode
+            record = rules.recorded_or_next(act.content, episode)
+            if record is None:
+                self._ready.append(turn_of(act, episode.live))
+            else:
+                self._replay(act, episode.live, record, episode.live.meta.committed_step)
+
+    def _launch(self) -> None:
+        """Give a free device what is ready for one policy."""
+        if self._inferring is not None:
+            return
+        waiting = [turn for turn in self._ready if not self._expired(turn.act)]
+        companies = group(waiting, lambda turn: turn.live.served.revision)
+        company = companies[0][: self._engine.batch_limit] if companies else ()
+        taken = set(map(id, company))
+        self._ready = [turn for turn in waiting if id(turn) not in taken]
+        if company:
+            self._tell_waits([turn.act for turn in company])
+            self._inferring = self._begin(self._infer(company))
 
     async def _infer(self, company: Sequence[Turn]) -> None:
-        turns = [turn for turn in company if not self._expired(turn.act)]
-        if not turns:
-            return
-        served = turns[0].live.served
-        began = time.monotonic()
-        windows = [turn.window for turn in turns]
-        actions = await self._engine.infer(served, windows, [turn.act.episode_id for turn in turns])
-        infer_ms = _milliseconds(began)
-        self._metrics.infer_seconds.observe(infer_ms / 1000)
-        self._metrics.batch_size.observe(len(turns))
-        proposals = []
-        for turn, action in zip(turns, actions, strict=True):
-            turn.act.infer_ms, turn.act.batch_size = infer_ms, len(turns)
-            with self._refusing([turn.act]):
-                proposals.append(proposal_of(turn, action, self._recall.layout(served)))
-        task = asyncio.create_task(self._commit(proposals))
-        self._commits.add(task)
-        task.add_done_callback(self._commits.discard)
+        """One forward pass; the device gets the next one before the answers of this one are made."""
+        with self._refusing([turn.act for turn in company]):
+            served, began = company[0].live.served, time.monotonic()
+            windows = [turn.window for turn in company]
+            try:
+                actions = await self._engine.infer(served, windows, [turn.act.episode_id for turn in company])
+            finally:
+                self.progress_at = time.monotonic()
+                self._inferring = None
+                self._wake.set()
+            infer_ms = _milliseconds(began)
+            self._prepare()
+            self._launch()
+            await asyncio.sleep(0)  # the launched pass reaches its thread
+            self._metrics.infer_seconds.observe(infer_ms / 1000)
+            self._metrics.batch_size.observe(len(company))
+            proposals = []
+            for turn, action in zip(company, actions, strict=True):
+                turn.act.infer_ms, turn.act.batch_size = infer_ms, len(company)
+                with self._refusing([turn.act]):
+                    proposals.append(proposal_of(turn, action, self._recall.layout(served)))
+            await self._commit(proposals)
 
     async def _commit(self, proposals: Sequence[Proposal]) -> None:
         """Commit a forward pass in one round trip; no answer leaves before its commit is known."""
@@ -226,6 +266,12 @@ class Stepping:
         self._busy.discard(act.episode_id)
         self._enqueue([act, *self._queue])
 
+    def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+        return task
+
     def _expired(self, act: Act) -> bool:
         if not act.expired:
             return False
@@ -264,11 +310,18 @@ class Stepping:
         for act in batch:
             self._busy.add(act.episode_id)
             act.taken_at = now
-            self._metrics.queue_seconds.observe(now - act.received_at)
+
+    def _tell_waits(self, acts: Sequence[Act]) -> None:
+        """They waited until now, less the time that their episode was read in."""
+        now = time.monotonic()
+        for act in acts:
+            act.taken_at = now - act.recall_ms / 1000
+            self._metrics.queue_seconds.observe(act.taken_at - act.received_at)
+        self._metrics.queue_depth.set(self._waiting)
 
     def _enqueue(self, queue: list[Act]) -> None:
         self._queue = queue
-        self._metrics.queue_depth.set(len(queue))
+        self._metrics.queue_depth.set(self._waiting)
         self._wake.set()
 
 

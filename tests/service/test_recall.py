@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import math
+import time
 
 import numpy as np
 import pytest
 
+from lamo.wire import ActRequest
+from service.contents import StepContent
 from service.episodes import Verdict
-from tests.service.conftest import content
+from service.serving import AskedStep
+from tests.service.conftest import OBSERVATION, content
 
 pytestmark = pytest.mark.anyio
 
@@ -22,7 +27,7 @@ async def test_the_window_of_the_cache_equals_the_window_of_the_record_at_every_
             await service.act(episode, step, **content(step))
             cached = acting._cache.get(episode)
             acting._cache.drop(episode)
-            [recalled] = await acting._recall.gather([_wanted(episode)])
+            [recalled] = await acting._recall.read([episode])
             assert recalled.records is not None
             for name in ("step", "hop", "return_to_go"):
                 assert getattr(recalled.live.window, name) == getattr(cached.window, name)
@@ -33,12 +38,6 @@ async def test_the_window_of_the_cache_equals_the_window_of_the_record_at_every_
             assert dataclasses.replace(recalled.live.meta, expires_at=0) == dataclasses.replace(
                 cached.meta, expires_at=0
             )
-
-
-def _wanted(episode_id, step=None):
-    from service.recall import Wanted
-
-    return Wanted(episode_id, step)
 
 
 async def test_a_cached_window_costs_no_read(serve, monkeypatch):
@@ -53,24 +52,27 @@ async def test_a_cached_window_costs_no_read(serve, monkeypatch):
         await service.play(episode, 9, first=1)
 
 
-async def test_all_misses_of_a_batch_cost_one_read(serve, held_engine, monkeypatch):
+async def test_episodes_asked_for_together_cost_one_read_while_the_device_is_busy(serve, held_engine, monkeypatch):
     async with serve(engine=held_engine) as service:
         busy, *episodes = [await service.start() for _ in range(6)]
         first = asyncio.create_task(service.act(busy, 0))
         await held_engine.holding.wait()
-        requests = [asyncio.create_task(service.act(episode, 0)) for episode in episodes]
-        await asyncio.sleep(0.1)
-        store, reads = service.lifecycle.acting._episodes, []
-        read = store.read
+        acting, reads = service.lifecycle.acting, []
+        read = acting._episodes.read
 
         async def counted(episode_ids):
             reads.append(list(episode_ids))
             return await read(episode_ids)
 
-        monkeypatch.setattr(store, "read", counted)
-        held_engine.let_go.set()
-        await asyncio.gather(first, *requests)
+        monkeypatch.setattr(acting._episodes, "read", counted)
+        seen = StepContent.of(ActRequest(observation=OBSERVATION, step=0))
+        asked = [AskedStep(episode, seen, time.monotonic(), math.inf) for episode in episodes]
+        together = asyncio.create_task(acting.act_together(asked))
+        await asyncio.sleep(0.1)
         assert reads == [episodes]
+        held_engine.let_go.set()
+        assert [answer.step for answer in await together] == [0] * 5
+        await first
 
 
 async def test_a_torn_read_is_read_again(serve, monkeypatch):
