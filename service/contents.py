@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from lamo.config import PolicyConfig
 from lamo.errors import InvalidRequest
+from lamo.packing import Numbers
 from lamo.window import Actions, Observations
 from lamo.wire import ActRequest, EndRequest
 from service.records import content_digest
@@ -143,17 +144,19 @@ def _number(name: str, value: float | None) -> float | None:
     return value
 
 
-def _optional(name: str, values: Sequence[float] | None) -> NDArray[np.float32] | None:
+def _optional(name: str, values: Sequence[float] | Numbers | None) -> NDArray[np.float32] | None:
     return None if values is None else _vector(name, values)
 
 
-def _vector(name: str, values: Sequence[float]) -> NDArray[np.float32]:
+def _vector(name: str, values: Sequence[float] | Numbers) -> NDArray[np.float32]:
+    # By way of float64, whatever came: a list, which is float64 already, and an array are rounded alike.
+    exact = np.asarray(values, np.float64)
     with np.errstate(over="ignore"):
-        vector = np.array(values, np.float32)
-    wrong = np.flatnonzero(~np.isfinite(vector))
-    if len(wrong):
-        index = int(wrong[0])
-        raise InvalidRequest(f"{name}[{index}] is {values[index]}, not a finite number in float32")
+        vector = exact.astype(np.float32)
+    if not np.isfinite(vector).all():
+        wrong = tuple(np.argwhere(~np.isfinite(vector))[0].tolist())
+        index = "".join(f"[{place}]" for place in wrong)
+        raise InvalidRequest(f"{name}{index} is {exact[wrong]}, not a finite number in float32")
     return vector
 
 
