@@ -8,6 +8,7 @@ policy.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated
 
 from pydantic import (
@@ -36,22 +37,28 @@ MAX_ITEMS = 1024
 
 
 def _array_or_list(value: object, lists: ValidatorFunctionWrapHandler) -> object:
-    if packing.is_array(value):
-        return packing.array_of(value)
-    return lists(value)
+    return packing.array_of(value) if packing.is_array(value) else lists(value)
 
 
-def _vector_schema(source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
-    """JSON has lists only, and they are read without a detour through Python."""
-    lists = handler(list[float])
-    return core_schema.json_or_python_schema(
-        json_schema=lists,
-        python_schema=core_schema.no_info_wrap_validator_function(_array_or_list, lists),
-    )
+def _listed(value: object, lists: ValidatorFunctionWrapHandler) -> object:
+    return packing.array_of(value).tolist() if packing.is_array(value) else lists(value)
 
 
-Vector = list[float]
-SentVector = Annotated[list[float] | packing.Numbers, GetPydanticSchema(_vector_schema)]
+def _vectors(
+    take: Callable[[object, ValidatorFunctionWrapHandler], object],
+) -> Callable[[object, GetCoreSchemaHandler], CoreSchema]:
+    """The schema of vectors. JSON has lists only, and they are read without a detour through Python."""
+
+    def schema(source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        lists = handler(list[float])
+        wrapped = core_schema.no_info_wrap_validator_function(take, lists)
+        return core_schema.json_or_python_schema(json_schema=lists, python_schema=wrapped)
+
+    return schema
+
+
+Vector = Annotated[list[float], GetPydanticSchema(_vectors(_listed))]
+SentVector = Annotated[list[float] | packing.Numbers, GetPydanticSchema(_vectors(_array_or_list))]
 EpisodeId = Annotated[str, Field(pattern=EPISODE_ID_PATTERN)]
 Step = Annotated[int, Field(ge=0, le=MAX_STEP)]
 Label = Annotated[str, Field(max_length=MAX_LABEL_LENGTH)]

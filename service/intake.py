@@ -5,12 +5,14 @@ from __future__ import annotations
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from lamo import packing
 from lamo.errors import BodyTooLarge
 from service.arrival import Arrival
-from service.bodies import check_media_type
+from service.bodies import check_media_type, wants_msgpack
 from service.departure import unless_left
 from service.hot import Hot
 from service.problems import Problems
+from service.transcoding import Packed, with_json_body
 
 
 class Intake:
@@ -38,8 +40,7 @@ class Intake:
                 return
             handler = self._hot.handler(scope)
             if handler is None:
-                scope.setdefault("state", {})["request_id"] = arrival.request_id
-                await self._app(scope, _replay(body, receive), sender)
+                await self._pass_on(scope, arrival, body, receive, sender)
                 return
             reply = await unless_left(handler(scope, arrival, body), receive)
             if reply is not None:
@@ -50,6 +51,14 @@ class Intake:
             if sender.started:
                 raise
             await self._problems.response(arrival.request_id, failure)(scope, receive, sender)
+
+    async def _pass_on(self, scope: Scope, arrival: Arrival, body: bytes, receive: Receive, send: Send) -> None:
+        scope.setdefault("state", {})["request_id"] = arrival.request_id
+        if body and arrival.content_type == packing.MEDIA_TYPE:
+            scope, body = with_json_body(scope, body)
+        if wants_msgpack(arrival):
+            send = Packed(send)
+        await self._app(scope, _replay(body, receive), send)
 
     async def _body(self, arrival: Arrival, receive: Receive) -> bytes | None:
         """The whole body, None if the client left before its end.
