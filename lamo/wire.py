@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated
 
+import numpy as np
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -37,6 +38,8 @@ MAX_ITEMS = 1024
 
 
 def _array_or_list(value: object, lists: ValidatorFunctionWrapHandler) -> object:
+    if isinstance(value, np.ndarray):
+        return value
     return packing.array_of(value) if packing.is_array(value) else lists(value)
 
 
