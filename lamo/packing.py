@@ -22,6 +22,7 @@ MAX_DIMENSIONS = 8
 
 Numbers = NDArray[np.floating[Any]] | NDArray[np.integer[Any]]
 
+_DTYPES: dict[str, np.dtype[Any]] = {name: np.dtype(name) for name in DTYPES}
 _FIELDS = frozenset(("dtype", "shape", "data"))
 
 
@@ -58,17 +59,23 @@ def array_of(packed: Mapping[str, Any]) -> Numbers:
     Raises:
         ValueError: naming the field that cannot be used, with its numbers.
     """
-    dtype, shape, data = packed["dtype"], packed["shape"], packed["data"]
-    if dtype not in DTYPES:
-        raise ValueError(f"dtype is {dtype!r}, one of {', '.join(DTYPES)} is taken")
-    if not isinstance(shape, list) or len(shape) > MAX_DIMENSIONS or not all(map(_is_length, shape)):
+    name, shape, data = packed["dtype"], packed["shape"], packed["data"]
+    dtype = _DTYPES.get(name) if isinstance(name, str) else None
+    if dtype is None:
+        raise ValueError(f"dtype is {name!r}, one of {', '.join(DTYPES)} is taken")
+    if (
+        not isinstance(shape, list)
+        or len(shape) > MAX_DIMENSIONS
+        or not all(_is_length(length) for length in shape)
+    ):
         raise ValueError(f"shape is not a list of at most {MAX_DIMENSIONS} lengths")
     if not isinstance(data, bytes):
         raise ValueError("data is not binary")
-    expected = math.prod(shape) * np.dtype(dtype).itemsize
+    expected = math.prod(shape) * dtype.itemsize
     if len(data) != expected:
-        raise ValueError(f"data has {len(data)} bytes, shape {shape} of {dtype} takes {expected}")
-    return np.frombuffer(data, dtype).reshape(shape)
+        raise ValueError(f"data has {len(data)} bytes, shape {shape} of {name} takes {expected}")
+    array: Numbers = np.frombuffer(data, dtype)
+    return array if len(shape) == 1 else array.reshape(shape)
 
 
 def _packed(value: object) -> dict[str, object]:
