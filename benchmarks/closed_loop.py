@@ -19,7 +19,7 @@ from lamo.policy import Policy
 from lamo.window import EpisodeWindow
 from lamo.wire import Health, Timing
 
-HEALTH = Call("GET", "/healthz", Health.model_validate_json)
+HEALTH = Call("GET", "/healthz", Health)
 """The cheapest JSON route of the service: the same server, framework, middleware and client, and no work."""
 
 

@@ -2,5 +2,6 @@
 
 from clients.episode import AsyncEpisode, Episode
 from clients.policy_client import AsyncPolicyClient, PolicyClient
+from clients.together import NextStep
 
-__all__ = ["AsyncEpisode", "AsyncPolicyClient", "Episode", "PolicyClient"]
+__all__ = ["AsyncEpisode", "AsyncPolicyClient", "Episode", "NextStep", "PolicyClient"]

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 from urllib.parse import quote
 
 import httpx
 import numpy as np
 from numpy.typing import ArrayLike
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
+from clients.encoding import Encoding, decode
 from lamo.errors import InvalidRequest, ServiceError, Unavailable, UnreadableAnswer
 from lamo.wire import (
     ActAnswer,
+    ActItem,
     ActRequest,
+    ActTogetherAnswer,
+    ActTogetherRequest,
     EndRequest,
     EpisodeState,
     EpisodeSummary,
@@ -26,7 +30,7 @@ from lamo.wire import (
     StartRequest,
 )
 
-AnswerT = TypeVar("AnswerT")
+AnswerT = TypeVar("AnswerT", bound=BaseModel | None)
 RequestT = TypeVar("RequestT", bound=Request)
 
 GATEWAY_TROUBLE = (502, 503, 504)
@@ -38,22 +42,26 @@ class Call(Generic[AnswerT]):
     """One request of the API; sending it twice is as good as once.
 
     Attributes:
-        parse: what the answer's body says; a pydantic ValidationError if it is not what the contract says.
-        content: the JSON body, None where the request has none.
+        answer: what the answer's body is, None where it has none.
+        message: what is sent, None where nothing is.
     """
 
     method: str
     path: str
-    parse: Callable[[bytes], AnswerT]
-    content: bytes | None = None
+    answer: type[AnswerT] | None = None
+    message: Request | None = None
 
-    def request(self, url: str, seconds: float) -> httpx.Request:
-        """This call to the service at `url`, for one try of at most so many seconds."""
+    def request(self, url: str, seconds: float, encoding: Encoding = Encoding.JSON) -> httpx.Request:
+        """This call to the service at `url`, for one try of at most so many seconds.
+
+        Raises:
+            InvalidRequest: it cannot be written in this encoding.
+        """
         return httpx.Request(
             self.method,
             url + self.path,
-            headers={"content-type": "application/json"} if self.content is not None else None,
-            content=self.content,
+            headers={"content-type": encoding.media_type} if self.message is not None else None,
+            content=encoding.write(self.message) if self.message is not None else None,
             extensions={"timeout": dict.fromkeys(("connect", "read", "write", "pool"), seconds)},
         )
 
@@ -66,23 +74,26 @@ class Call(Generic[AnswerT]):
         """
         if not 200 <= status < 300:
             raise read_error(status, headers, content)
+        if self.answer is None:
+            return cast(AnswerT, None)
         try:
-            return self.parse(content)
-        except ValidationError as error:
+            return cast(AnswerT, decode(cast(type[BaseModel], self.answer), headers, content))
+        except ValueError as error:
+            reason = _first_reason(error) if isinstance(error, ValidationError) else str(error)
             raise UnreadableAnswer(
                 f"{self.method} {self.path} was answered {status} with {_excerpt(content)}, "
-                f"which is no {error.title}: {_first_reason(error)}"
+                f"which is no {self.answer.__name__}: {reason}"
             ) from error
 
 
 def list_policies() -> Call[PolicyList]:
     """What is served."""
-    return Call("GET", "/policies", PolicyList.model_validate_json)
+    return Call("GET", "/policies", PolicyList)
 
 
 def describe_policy(name: str) -> Call[PolicyInfo]:
     """One served policy."""
-    return Call("GET", f"/policies/{quote(name, safe='@')}", PolicyInfo.model_validate_json)
+    return Call("GET", f"/policies/{quote(name, safe='@')}", PolicyInfo)
 
 
 def start_episode(
@@ -94,8 +105,7 @@ def start_episode(
 ) -> Call[EpisodeState]:
     """Start an episode under the client's own id, so that a repeated start leaves no orphan."""
     fields = {"policy": policy, "target_return": target_return, "ttl_seconds": ttl_seconds, "labels": labels}
-    body = _encode(StartRequest, fields)
-    return Call("PUT", _episode_path(episode_id), EpisodeState.model_validate_json, body)
+    return Call("PUT", _episode_path(episode_id), EpisodeState, _message(StartRequest, fields))
 
 
 def act(
@@ -106,15 +116,26 @@ def act(
     executed_action: ArrayLike | None,  # [action_dim]
 ) -> Call[ActAnswer]:
     """One step."""
-    fields = {
-        "step": step,
-        "observation": observation,
-        "reward": reward,
-        "executed_action": executed_action,
-    }
-    return Call(
-        "POST", f"{_episode_path(episode_id)}/act", ActAnswer.model_validate_json, _encode(ActRequest, fields)
-    )
+    fields = _step_fields(step, observation, reward, executed_action)
+    return Call("POST", f"{_episode_path(episode_id)}/act", ActAnswer, _message(ActRequest, fields))
+
+
+def item(
+    episode_id: str,
+    step: int,
+    observation: ArrayLike,  # [*observation_shape]
+    reward: float | None,
+    executed_action: ArrayLike | None,  # [action_dim]
+) -> ActItem:
+    """One step of one of several episodes."""
+    fields = _step_fields(step, observation, reward, executed_action)
+    return _message(ActItem, {"episode_id": episode_id, **fields})
+
+
+def act_together(items: Sequence[ActItem]) -> Call[ActTogetherAnswer]:
+    """One step of each of several episodes."""
+    message = ActTogetherRequest.model_construct(_fields_set={"items"}, items=list(items))
+    return Call("POST", "/act", ActTogetherAnswer, message)
 
 
 def end_episode(
@@ -136,19 +157,17 @@ def end_episode(
         "truncated": truncated,
         "success": success,
     }
-    return Call(
-        "POST", f"{_episode_path(episode_id)}/end", EpisodeSummary.model_validate_json, _encode(EndRequest, fields)
-    )
+    return Call("POST", f"{_episode_path(episode_id)}/end", EpisodeSummary, _message(EndRequest, fields))
 
 
 def episode_state(episode_id: str) -> Call[EpisodeState]:
     """Where an episode stands."""
-    return Call("GET", _episode_path(episode_id), EpisodeState.model_validate_json)
+    return Call("GET", _episode_path(episode_id), EpisodeState)
 
 
 def delete_episode(episode_id: str) -> Call[None]:
     """Forget an episode."""
-    return Call("DELETE", _episode_path(episode_id), lambda content: None)
+    return Call("DELETE", _episode_path(episode_id))
 
 
 def read_error(status: int, headers: Mapping[str, str], content: bytes) -> ServiceError:
@@ -178,33 +197,35 @@ def _episode_path(episode_id: str) -> str:
     return f"/episodes/{quote(episode_id, safe='')}"
 
 
-def _encode(request: type[RequestT], fields: Mapping[str, Any]) -> bytes:
-    """The JSON body of a request; fields that are None are left out.
+def _step_fields(
+    step: int, observation: ArrayLike, reward: float | None, executed_action: ArrayLike | None
+) -> Mapping[str, Any]:
+    return {"step": step, "observation": observation, "reward": reward, "executed_action": executed_action}
 
-    Python writes a float in the fewest digits that read back as the same float64, so a float32 arrives bit for
-    bit as it was.
-    """
+
+def _message(request: type[RequestT], fields: Mapping[str, Any]) -> RequestT:
+    """The request of these fields; those that are None are left out."""
     given = {name: _numbers(name, value) for name, value in fields.items() if value is not None}
     try:
-        return request.model_validate(given).model_dump_json(exclude_unset=True).encode()
+        return request.model_validate(given)
     except ValidationError as error:
         raise InvalidRequest(f"the request cannot be sent: {_first_reason(error)}") from error
 
 
 def _numbers(name: str, value: Any) -> Any:
-    """Arrays as lists, numpy's truth values as Python's, and no number that JSON cannot write."""
+    """Arrays of finite floats, float32 where they were that already; numpy's truth values as Python's."""
     if isinstance(value, np.bool_):
         return bool(value)
     if isinstance(value, (str, int, Mapping)):
         return value
     try:
-        array = np.asarray(value, np.float64)
+        array = np.asarray(value, np.float32 if getattr(value, "dtype", None) == np.float32 else np.float64)
     except (TypeError, ValueError) as error:
         raise InvalidRequest(f"{name} is not an array of numbers: {error}") from error
     finite = np.isfinite(array)
     if not finite.all():
         raise InvalidRequest(f"{name} is not finite: {int((~finite).sum())} of its {array.size} numbers are not")
-    return array.tolist()
+    return array if array.ndim else float(array)
 
 
 def _first_reason(error: ValidationError) -> str:

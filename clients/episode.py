@@ -51,11 +51,12 @@ class _Progress:
             success=success,
         )
 
-    def _answered(self, answer: ActAnswer) -> ActAnswer:
+    def answered(self, answer: ActAnswer) -> ActAnswer:
+        """Take note of an answer: the next step is the one after it."""
         self.step = answer.step + 1
         return answer
 
-    def _explained(self, error: StepConflict) -> StepConflict:
+    def explained(self, error: StepConflict) -> StepConflict:
         """The conflict, in plain words where the service stands behind what this client saw answered."""
         committed = error.committed_step
         if committed is None or committed >= self.step - 1:
@@ -97,9 +98,9 @@ class Episode(_Progress):
             ServiceError: what the service answered, once trying again is no use or the deadline has passed.
         """
         try:
-            return self._answered(self._client.send(self._act(observation, reward, executed_action)))
+            return self.answered(self._client.send(self._act(observation, reward, executed_action)))
         except StepConflict as error:
-            raise self._explained(error) from error
+            raise self.explained(error) from error
 
     def end(
         self,
@@ -115,7 +116,7 @@ class Episode(_Progress):
         try:
             return self._client.send(call)
         except StepConflict as error:
-            raise self._explained(error) from error
+            raise self.explained(error) from error
 
     def state(self) -> EpisodeState:
         """Where the service says the episode stands."""
@@ -142,9 +143,9 @@ class AsyncEpisode(_Progress):
     ) -> ActAnswer:
         """See `Episode.act`."""
         try:
-            return self._answered(await self._client.send(self._act(observation, reward, executed_action)))
+            return self.answered(await self._client.send(self._act(observation, reward, executed_action)))
         except StepConflict as error:
-            raise self._explained(error) from error
+            raise self.explained(error) from error
 
     async def end(
         self,
@@ -160,7 +161,7 @@ class AsyncEpisode(_Progress):
         try:
             return await self._client.send(call)
         except StepConflict as error:
-            raise self._explained(error) from error
+            raise self.explained(error) from error
 
     async def state(self) -> EpisodeState:
         """See `Episode.state`."""

@@ -10,24 +10,29 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Self, TypeVar
 
 import anyio
 import httpx
+from pydantic import BaseModel
 
 from clients import calls
 from clients.calls import Call
+from clients.encoding import Encoding
 from clients.episode import AsyncEpisode, Episode
 from clients.keep_alive import KeepAlive
 from clients.patience import Patience
+from clients.together import NextStep, Together, portions
 from lamo.errors import ConfigError, ServiceError
-from lamo.wire import PolicyInfo
+from lamo.wire import ActAnswer, PolicyInfo
 
-AnswerT = TypeVar("AnswerT")
+AnswerT = TypeVar("AnswerT", bound=BaseModel | None)
 
 DEFAULT_DEADLINE_SECONDS = 10.0
+
+DEFAULT_ENCODING = Encoding.JSON
 
 EPISODE_ID_BYTES = 20
 
@@ -38,10 +43,11 @@ class PolicyClient:
     Args:
         url: where the service listens.
         deadline_seconds: how long one call may take in all, tries and pauses together.
+        encoding: "json" or "msgpack", which carries arrays as raw numbers.
         transport: replaces the network, for a proxy (`httpx.HTTPTransport(proxy=...)`) or a test.
 
     Raises:
-        ConfigError: `url` is no HTTP address, or the deadline is not positive.
+        ConfigError: `url` is no HTTP address, the deadline is not positive, or there is no such encoding.
     """
 
     def __init__(
@@ -49,10 +55,12 @@ class PolicyClient:
         url: str,
         *,
         deadline_seconds: float = DEFAULT_DEADLINE_SECONDS,
+        encoding: str = DEFAULT_ENCODING,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self.url = _checked_url(url)
         self.deadline_seconds = _checked_deadline(deadline_seconds)
+        self.encoding = _checked_encoding(encoding)
         self._transport = transport
         self._network: httpx.BaseTransport | None = None
 
@@ -104,15 +112,44 @@ class PolicyClient:
         Raises:
             ServiceError: the service's final answer, or that it gave none.
         """
-        network = _opened(self._network)
         patience = Patience(self.url, self.deadline_seconds)
         while True:
             try:
-                response = network.handle_request(call.request(self.url, patience.begin_try()))
-                return call.read(response.status_code, response.headers, response.read())
+                return self._try(call, patience)
             except (httpx.RequestError, ServiceError) as error:
                 pause = patience.pause_after(error)
             time.sleep(pause)
+
+    def act_together(self, steps: Sequence[NextStep[Episode]]) -> list[ActAnswer | ServiceError]:
+        """The next step of each of several episodes, in one request where they fit into one.
+
+        Each stands alone: it is answered, sent again as a single act would be, or ends with the ServiceError
+        that `Episode.act` would raise; none of them takes the others along.
+
+        Raises:
+            InvalidRequest: one of the steps cannot be sent; then none was.
+        """
+        sent = [Together(portion) for portion in portions(steps)]
+        return [outcome for together in sent for outcome in self._together(together)]
+
+    def _together(self, together: Together[Episode]) -> list[ActAnswer | ServiceError]:
+        patience = Patience(self.url, self.deadline_seconds)
+        while True:
+            try:
+                together.take(self._try(together.call(), patience))
+                return together.ended()
+            except (httpx.RequestError, ServiceError) as error:
+                try:
+                    pause = patience.pause_after(error)
+                except ServiceError as final:
+                    together.give_up(final)
+                    return together.ended()
+            time.sleep(pause)
+
+    def _try(self, call: Call[AnswerT], patience: Patience) -> AnswerT:
+        request = call.request(self.url, patience.begin_try(), self.encoding)
+        response = _opened(self._network).handle_request(request)
+        return call.read(response.status_code, response.headers, response.read())
 
 
 class AsyncPolicyClient:
@@ -123,10 +160,12 @@ class AsyncPolicyClient:
         url: str,
         *,
         deadline_seconds: float = DEFAULT_DEADLINE_SECONDS,
+        encoding: str = DEFAULT_ENCODING,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self.url = _checked_url(url)
         self.deadline_seconds = _checked_deadline(deadline_seconds)
+        self.encoding = _checked_encoding(encoding)
         self._transport = transport
         self._network: httpx.AsyncBaseTransport | None = None
 
@@ -167,15 +206,37 @@ class AsyncPolicyClient:
 
     async def send(self, call: Call[AnswerT]) -> AnswerT:
         """See `PolicyClient.send`."""
-        network = _opened(self._network)
         patience = Patience(self.url, self.deadline_seconds)
         while True:
             try:
-                response = await network.handle_async_request(call.request(self.url, patience.begin_try()))
-                return call.read(response.status_code, response.headers, await response.aread())
+                return await self._try(call, patience)
             except (httpx.RequestError, ServiceError) as error:
                 pause = patience.pause_after(error)
             await anyio.sleep(pause)
+
+    async def act_together(self, steps: Sequence[NextStep[AsyncEpisode]]) -> list[ActAnswer | ServiceError]:
+        """See `PolicyClient.act_together`."""
+        sent = [Together(portion) for portion in portions(steps)]
+        return [outcome for together in sent for outcome in await self._together(together)]
+
+    async def _together(self, together: Together[AsyncEpisode]) -> list[ActAnswer | ServiceError]:
+        patience = Patience(self.url, self.deadline_seconds)
+        while True:
+            try:
+                together.take(await self._try(together.call(), patience))
+                return together.ended()
+            except (httpx.RequestError, ServiceError) as error:
+                try:
+                    pause = patience.pause_after(error)
+                except ServiceError as final:
+                    together.give_up(final)
+                    return together.ended()
+            await anyio.sleep(pause)
+
+    async def _try(self, call: Call[AnswerT], patience: Patience) -> AnswerT:
+        request = call.request(self.url, patience.begin_try(), self.encoding)
+        response = await _opened(self._network).handle_async_request(request)
+        return call.read(response.status_code, response.headers, await response.aread())
 
 
 NetworkT = TypeVar("NetworkT", httpx.BaseTransport, httpx.AsyncBaseTransport)
@@ -201,6 +262,13 @@ def _checked_deadline(seconds: float) -> float:
     if not seconds > 0:
         raise ConfigError(f"a deadline of {seconds} s is not positive")
     return seconds
+
+
+def _checked_encoding(encoding: str) -> Encoding:
+    try:
+        return Encoding(encoding)
+    except ValueError:
+        raise ConfigError(f"encoding {encoding!r} is neither json nor msgpack") from None
 
 
 def _new_episode_id() -> str:

@@ -13,17 +13,18 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from clients.episode import AsyncEpisode
 from clients.policy_client import AsyncPolicyClient
-from lamo.errors import LamoError
+from clients.together import NextStep
+from lamo.errors import LamoError, ServiceError
 from lamo.rollout import Ending, EpisodePlan, Turn
 from lamo.window import Actions
-from lamo.wire import EpisodeState
+from lamo.wire import ActAnswer, EpisodeState
 
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
 
 
 class RemoteAgent:
-    """All episodes of a round ask the service at the same time, over connections that stay open.
+    """All episodes of a round ask the service in one request.
 
     The event loop runs in a thread of its own, so the agent works where a loop runs already (a notebook).
     Its episodes end with the rollout, or expire after their time to live if the rollout is cut off.
@@ -64,9 +65,10 @@ class RemoteAgent:
         """One action per turn.
 
         Raises:
-            ServiceError: of one of the turns, after its deadline; the others are given up.
+            ServiceError: of the first turn that failed, after its deadline.
         """
-        return self._together(self._act, turns)
+        steps = [self._next_step(turn) for turn in turns]
+        return [_action(outcome) for outcome in self._opened().call(self.client.act_together, steps)]
 
     def end(self, endings: Sequence[Ending]) -> None:
         """End these episodes on the service."""
@@ -78,10 +80,8 @@ class RemoteAgent:
         _, plan = planned
         return await self.client.start(self.policy, plan.target_return, labels={"seed": str(plan.seed)})
 
-    async def _act(self, turn: Turn) -> Actions:
-        reward = turn.reward if turn.step > 0 else None
-        answer = await self._episodes[turn.episode].act(turn.observation, reward)
-        return np.array(answer.action, np.float32)
+    def _next_step(self, turn: Turn) -> NextStep[AsyncEpisode]:
+        return NextStep(self._episodes[turn.episode], turn.observation, turn.reward if turn.step > 0 else None)
 
     async def _end(self, ending: Ending) -> None:
         await self._episodes[ending.episode].end(
@@ -90,9 +90,18 @@ class RemoteAgent:
 
     def _together(self, ask: Callable[[ItemT], Awaitable[ResultT]], items: Sequence[ItemT]) -> list[ResultT]:
         """What `ask` gives for each item, all asked at once, in the order of the items."""
+        return self._opened().call(_gather, ask, items)
+
+    def _opened(self) -> BlockingPortal:
         if self._portal is None:
             raise RuntimeError("the agent is not open: use it in a `with` block")
-        return self._portal.call(_gather, ask, items)
+        return self._portal
+
+
+def _action(outcome: ActAnswer | ServiceError) -> Actions:
+    if isinstance(outcome, ServiceError):
+        raise outcome
+    return np.array(outcome.action, np.float32)
 
 
 async def _gather(ask: Callable[[ItemT], Awaitable[ResultT]], items: Sequence[ItemT]) -> list[ResultT]:

@@ -41,7 +41,7 @@ class Normalization:
         observation: NDArray[np.float32],  # [observation_dim]
     ) -> float:
         """Largest deviation of an observation from the training data, in standard deviations."""
-        return float(np.max(np.abs((observation - self.mean) / self.std)))
+        return float(np.abs((observation - self.mean) / self.std).max())
 
     def to_json(self) -> dict[str, list[float]]:
         """JSON values; float64 survives the round trip exactly."""

@@ -132,8 +132,8 @@ class Policy:
         actions: Actions,  # [..., action_dim]
     ) -> Actions:  # [..., action_dim]
         """Proposed actions held at the action space's bounds: what is executed unless a safety layer objects."""
-        clipped: Actions = np.clip(actions, self.low, self.high)
-        return clipped
+        held: Actions = np.minimum(np.maximum(actions, self.low), self.high)  # np.clip takes twice the time
+        return held
 
     def warm_up(self, largest_batch: int) -> None:
         """Run shapes that serving will use once, so that no request pays for first-call costs."""

@@ -1,15 +1,29 @@
 """Wire: request and answer types of the HTTP API, shared by server and clients.
 
 Requests refuse unknown fields by name and convert nothing ("3" is no step). Answers ignore unknown fields, so
-that an older client understands a newer server. Vectors are lists of numbers; whether they are finite and have
-the policy's shape is checked by the service, which knows the policy.
+that an older client understands a newer server. Vectors are lists of numbers, in msgpack also arrays
+(`lamo.packing`); whether they are finite and have the policy's shape is checked by the service, which knows the
+policy.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+import numpy as np
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetPydanticSchema,
+    ValidatorFunctionWrapHandler,
+    model_validator,
+)
+from pydantic_core import CoreSchema, core_schema
+
+from lamo import packing
 
 API_VERSION = "1"
 
@@ -19,7 +33,36 @@ MIN_TTL_SECONDS, MAX_TTL_SECONDS, DEFAULT_TTL_SECONDS = 10, 604_800, 3600
 MAX_LABELS, MAX_LABEL_LENGTH = 16, 256
 MAX_STEP = 2**31 - 1
 
-Vector = list[float]
+MAX_ITEMS = 1024
+"""Most items in one request for several episodes."""
+
+
+def _array_or_list(value: object, lists: ValidatorFunctionWrapHandler) -> object:
+    if isinstance(value, np.ndarray):
+        return value
+    return packing.array_of(value) if packing.is_array(value) else lists(value)
+
+
+def _listed(value: object, lists: ValidatorFunctionWrapHandler) -> object:
+    return packing.array_of(value).tolist() if packing.is_array(value) else lists(value)
+
+
+def _vectors(
+    take: Callable[[object, ValidatorFunctionWrapHandler], object],
+) -> Callable[[object, GetCoreSchemaHandler], CoreSchema]:
+    """The schema of vectors. JSON has lists only, and they are read without a detour through Python."""
+
+    def schema(source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        lists = handler(list[float])
+        wrapped = core_schema.no_info_wrap_validator_function(take, lists)
+        return core_schema.json_or_python_schema(json_schema=lists, python_schema=wrapped)
+
+    return schema
+
+
+Vector = Annotated[list[float], GetPydanticSchema(_vectors(_listed))]
+SentVector = Annotated[list[float] | packing.Numbers, GetPydanticSchema(_vectors(_array_or_list))]
+EpisodeId = Annotated[str, Field(pattern=EPISODE_ID_PATTERN)]
 Step = Annotated[int, Field(ge=0, le=MAX_STEP)]
 Label = Annotated[str, Field(max_length=MAX_LABEL_LENGTH)]
 
@@ -52,10 +95,10 @@ class StartRequest(Request):
 class ActRequest(Request):
     """One step of an episode. The step is the idempotency key: the same request again is harmless."""
 
-    observation: Vector = Field(description="raw, in the policy's observation shape")
+    observation: SentVector = Field(description="raw, in the policy's observation shape")
     step: Step | None = Field(default=None, description="from 0; the next one is meant if left out")
     reward: float | None = Field(default=None, description="what the action of step - 1 earned; none at step 0")
-    executed_action: Vector | None = Field(
+    executed_action: SentVector | None = Field(
         default=None, description="the action really executed at step - 1, if not the proposed one; none at step 0"
     )
     deadline_ms: float | None = Field(
@@ -66,6 +109,18 @@ class ActRequest(Request):
     )
 
 
+class ActItem(ActRequest):
+    """One step of one of several episodes."""
+
+    episode_id: EpisodeId
+
+
+class ActTogetherRequest(Request):
+    """One step of each of several episodes; each stands alone."""
+
+    items: list[ActItem] = Field(max_length=MAX_ITEMS)
+
+
 class EndRequest(Request):
     """End an episode with the step that would come next."""
 
@@ -73,8 +128,8 @@ class EndRequest(Request):
         default=None, description="the step that would come next; that one is meant if left out"
     )
     reward: float | None = Field(default=None, description="what the last action earned")
-    observation: Vector | None = Field(default=None, description="what the environment showed at the end")
-    executed_action: Vector | None = Field(
+    observation: SentVector | None = Field(default=None, description="what the environment showed at the end")
+    executed_action: SentVector | None = Field(
         default=None, description="the last action executed, if not the proposed one"
     )
     terminated: bool = False
@@ -133,6 +188,33 @@ class ActAnswer(Answer):
         description="largest deviation from the training data, in standard deviations"
     )
     timing: Timing
+
+
+class Problem(Answer):
+    """Why there is no other answer: an RFC 9457 problem document."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    retryable: bool
+    committed_step: int | None = None
+    expected_step: int | None = None
+    retry_after_ms: int | None = None
+    request_id: str | None = None
+
+
+class ActOutcome(Answer):
+    """What came of one item: status 200 and the action, or another status and why."""
+
+    status: int
+    body: ActAnswer | Problem
+
+
+class ActTogetherAnswer(Answer):
+    """One outcome per item, in the order of the items."""
+
+    items: list[ActOutcome]
 
 
 class EpisodeSummary(Answer):

@@ -7,6 +7,7 @@ import math
 import secrets
 import time
 from collections.abc import Sequence
+from itertools import zip_longest
 
 from lamo.errors import EpisodeExists, InvalidRequest, ServiceError, StoreUnavailable
 from lamo.window import next_return_to_go
@@ -24,12 +25,15 @@ from service.cache import WindowCache
 from service.contents import EndContent, StepContent, computable
 from service.engine import Engine, ServedPolicy
 from service.episodes import OWNER, Decision, Ending, EpisodeMeta, Episodes, StartOutcome, Verdict
-from service.flight import Act
+from service.flight import Act, Wait
 from service.metrics import Metrics
 from service.recall import Recall, unknown_episode
 from service.records import content_digest
 from service.serving import AskedStep
 from service.stepping import Stepping
+
+CLIENT_LEFT = 499
+"""What metrics call an act whose client left before its answer; no answer carries it."""
 
 
 class Acting:
@@ -80,29 +84,24 @@ class Acting:
         return answers.episode_state(meta), True
 
     async def act(self, asked: AskedStep) -> ActAnswer:
-        """Answer one step."""
-        policy, code = "unknown", 500
-        try:
-            answer = await self._act(asked)
-            policy, code = answer.policy, 200
-        except ServiceError as error:
-            code = error.status
-            raise
-        finally:
-            seconds = time.monotonic() - asked.received_at
-            self._metrics.act_seconds.labels(policy, OWNER, str(code)).observe(seconds)
-        return answer
+        """Answer one step; cancelled, it is given up unless somebody else waits for it."""
+        [outcome] = await self.act_together([asked])
+        if isinstance(outcome, ServiceError):
+            raise outcome
+        return outcome
 
     async def act_together(self, asked: Sequence[AskedStep]) -> list[ActAnswer | ServiceError]:
         """Answer one step of each of several episodes; each stands alone."""
-
-        async def outcome(step: AskedStep) -> ActAnswer | ServiceError:
-            try:
-                return await self.act(step)
-            except ServiceError as error:
-                return error
-
-        return await asyncio.gather(*map(outcome, asked))
+        waits = [self._submit(step) for step in asked]
+        outcomes: list[ActAnswer | ServiceError] = []
+        try:
+            for wait in waits:
+                outcomes.append(await _outcome(wait))  # noqa: PERF401 - those before a cancellation are counted
+        finally:
+            for step, wait, outcome in zip_longest(asked, waits, outcomes):
+                self._leave(wait)
+                self._count(step, outcome)
+        return outcomes
 
     async def end(self, episode_id: str, request: EndRequest) -> EpisodeSummary:
         """End an episode."""
@@ -126,14 +125,29 @@ class Acting:
         self._cache.drop(episode_id)
         await self._episodes.delete(episode_id)
 
-    async def _act(self, asked: AskedStep) -> ActAnswer:
+    def _submit(self, asked: AskedStep) -> Wait | ServiceError:
+        """A wait for the answer, or why there will be none."""
         episode_id, content = asked.episode_id, asked.content
         self._distrust(episode_id, content)
-        act = self.stepping.flight.find(episode_id, content, asked.deadline)
-        if act is None:
-            act = Act(episode_id, content, asked.received_at, asked.deadline)
-            self.stepping.submit(act)
-        return await asyncio.shield(act.answered)  # one who leaves does not take the others' answer along
+        try:
+            act = self.stepping.flight.find(episode_id, content, asked.deadline)
+            if act is None:
+                act = Act(episode_id, content, asked.received_at, asked.deadline)
+                self.stepping.submit(act)
+        except ServiceError as error:
+            return error
+        return act.join()
+
+    def _leave(self, wait: Wait | ServiceError) -> None:
+        if isinstance(wait, Wait):
+            wait.act.leave(wait)
+            if wait.act.abandoned and not wait.act.resolved:
+                self.stepping.withdraw(wait.act)
+
+    def _count(self, asked: AskedStep, outcome: ActAnswer | ServiceError | None) -> None:
+        policy = outcome.policy if isinstance(outcome, ActAnswer) else "unknown"
+        status = outcome.status if isinstance(outcome, ServiceError) else CLIENT_LEFT if outcome is None else 200
+        self._metrics.act_seconds_of(policy, OWNER, status).observe(time.monotonic() - asked.received_at)
 
     def _distrust(self, episode_id: str, content: StepContent) -> None:
         """Let the record decide where the shapes are not those of the policy this engine knows the episode by.
@@ -156,6 +170,15 @@ class Acting:
         if isinstance(stored, StoreUnavailable):
             raise stored
         return stored.meta
+
+
+async def _outcome(wait: Wait | ServiceError) -> ActAnswer | ServiceError:
+    if isinstance(wait, ServiceError):
+        return wait
+    try:
+        return await wait.answer
+    except ServiceError as error:
+        return error
 
 
 def _new_episode(request: StartRequest, served: ServedPolicy, episode_id: str) -> EpisodeMeta:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, version
 
-import numpy as np
-
 from lamo.errors import StepConflict
 from lamo.scores import ReferenceReturns
 from lamo.window import Timestep
@@ -55,7 +53,7 @@ def act_answer(
         revision=meta.revision,
         committed_step=committed_step,
         replayed=replayed,
-        clipped=np.flatnonzero(action != proposed).tolist(),
+        clipped=(action != proposed).nonzero()[0].tolist(),
         observation_zscore=served.policy.normalization.zscore(timestep.observation),
         timing=timing,
     )

@@ -9,11 +9,13 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.types import Receive, Scope, Send
 
 from lamo.errors import ServiceError
 from service.answers import server_version
 from service.embedded import EmbeddedRedis
 from service.engine import Engine
+from service.hot import Hot
 from service.intake import Intake
 from service.lifecycle import Lifecycle
 from service.local import Local
@@ -58,14 +60,29 @@ def create_app(
             logger.info("listening", extra={"url": url})
             yield
 
-    app = FastAPI(title="LaMo serving", version=server_version(), lifespan=lifespan)
+    app = Application(title="LaMo serving", version=server_version(), lifespan=lifespan)
     app.state.lifecycle, app.state.serving, app.state.metrics = lifecycle, Local(lifecycle), metrics
     app.include_router(router)
     problems = Problems(metrics)
-    for failure in (ServiceError, RequestValidationError, HTTPException):
+    for failure in (ServiceError, RequestValidationError, HTTPException, Exception):
         app.add_exception_handler(failure, problems.handle)
-    app.add_middleware(Intake, problems=problems, max_body_bytes=settings.max_body_bytes)
+    hot = Hot(app.state.serving, problems)
+    app.intake = Intake(app.beyond_intake, hot, problems, settings.max_body_bytes)
     return app
+
+
+class Application(FastAPI):
+    """FastAPI behind an intake, which everything meets before FastAPI's own middleware, and acts instead of it."""
+
+    intake: Intake
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        await self.intake(scope, receive, send)
+
+    async def beyond_intake(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request that the intake lets through."""
+        await super().__call__(scope, receive, send)
 
 
 def _engine(settings: Settings) -> Engine:

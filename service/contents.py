@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from array import array
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from lamo.config import PolicyConfig
 from lamo.errors import InvalidRequest
+from lamo.packing import Numbers
 from lamo.window import Actions, Observations
 from lamo.wire import ActRequest, EndRequest
 from service.records import content_digest
@@ -143,18 +144,29 @@ def _number(name: str, value: float | None) -> float | None:
     return value
 
 
-def _optional(name: str, values: Sequence[float] | None) -> NDArray[np.float32] | None:
+def _optional(name: str, values: list[float] | Numbers | None) -> NDArray[np.float32] | None:
     return None if values is None else _vector(name, values)
 
 
-def _vector(name: str, values: Sequence[float]) -> NDArray[np.float32]:
-    with np.errstate(over="ignore"):
-        vector = np.array(values, np.float32)
-    wrong = np.flatnonzero(~np.isfinite(vector))
-    if len(wrong):
-        index = int(wrong[0])
-        raise InvalidRequest(f"{name}[{index}] is {values[index]}, not a finite number in float32")
+def _vector(name: str, values: list[float] | Numbers) -> NDArray[np.float32]:
+    vector = _rounded(values)
+    if not np.isfinite(vector).all():
+        wrong = tuple(np.argwhere(~np.isfinite(vector))[0].tolist())
+        index = "".join(f"[{place}]" for place in wrong)
+        raise InvalidRequest(f"{name}{index} is {np.asarray(values)[wrong]}, not a finite number in float32")
     return vector
+
+
+def _rounded(values: list[float] | Numbers) -> NDArray[np.float32]:
+    """The nearest float32 of each number, the same for a list and an array of them; beyond all of them infinity."""
+    if isinstance(values, list):
+        return np.frombuffer(
+            array("f", values), np.float32
+        )  # C's cast: numpy's takes ten times as long to be silent
+    if values.dtype == np.float32:
+        return values.astype(np.float32)
+    with np.errstate(over="ignore"):
+        return values.astype(np.float64, copy=False).astype(np.float32)  # integers by way of float64, as in JSON
 
 
 def _refuse_past(reward: float | None, executed_action: object) -> None:

@@ -19,6 +19,7 @@ class Act:
     Attributes:
         received_at, deadline, taken_at: on the monotonic clock; no deadline is infinity.
         attempts: how often the store's decision sent it back to be decided anew.
+        resolved: whether it was answered or refused.
     """
 
     episode_id: str
@@ -31,23 +32,51 @@ class Act:
     commit_ms: float = 0.0
     batch_size: int = 0
     attempts: int = 0
-    answered: asyncio.Future[ActAnswer] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    resolved: bool = False
+    _waits: list[Wait] = field(default_factory=list)
 
     @property
     def expired(self) -> bool:
-        """Whether nobody waits for it any more."""
+        """Whether its deadline has passed."""
         return time.monotonic() > self.deadline
+
+    @property
+    def abandoned(self) -> bool:
+        """Whether everyone who waited for it has left."""
+        return not self._waits
+
+    def join(self) -> Wait:
+        """Wait for the answer too, in a way that takes nobody else's answer along when it is given up."""
+        wait = Wait(self)
+        self._waits.append(wait)
+        return wait
+
+    def leave(self, wait: Wait) -> None:
+        """Wait no longer."""
+        self._waits.remove(wait)
 
     def answer(self, answer: ActAnswer) -> None:
         """Give everyone who waits the answer."""
-        if not self.answered.done():
-            self.answered.set_result(answer)
+        self.resolved = True
+        for wait in self._waits:
+            if not wait.answer.done():
+                wait.answer.set_result(answer)
 
     def refuse(self, error: ServiceError) -> None:
         """Tell everyone who waits why there is none."""
-        if not self.answered.done():
-            self.answered.set_exception(error)
-            self.answered.exception()  # nobody may be left to hear it
+        self.resolved = True
+        for wait in self._waits:
+            if not wait.answer.done():
+                wait.answer.set_exception(error)
+                wait.answer.exception()  # it may leave before it hears
+
+
+@dataclass(eq=False)
+class Wait:
+    """One request's wait for an act."""
+
+    act: Act
+    answer: asyncio.Future[ActAnswer] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
 class Flight:

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-import re
-import secrets
-import time
-
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from lamo.errors import BodyTooLarge, UnsupportedMediaType
+from lamo import packing
+from lamo.errors import BodyTooLarge
+from service.arrival import Arrival
+from service.bodies import check_media_type, wants_msgpack
+from service.departure import unless_left
+from service.hot import Hot
 from service.problems import Problems
-
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+from service.transcoding import Packed, with_json_body
 
 
 class Intake:
-    """ASGI middleware, outermost of ours: nothing that goes wrong further in leaves without a problem document."""
+    """The outermost ASGI application: nothing that goes wrong further in leaves without a problem document.
 
-    def __init__(self, app: ASGIApp, problems: Problems, max_body_bytes: int) -> None:
+    Acts are answered from here, all else by `app`.
+    """
+
+    def __init__(self, app: ASGIApp, hot: Hot, problems: Problems, max_body_bytes: int) -> None:
         self._app = app
+        self._hot = hot
         self._problems = problems
         self._max_body_bytes = max_body_bytes
 
@@ -28,37 +32,41 @@ class Intake:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
-        sent_id = headers.get("x-request-id", "")
-        request_id = sent_id if _REQUEST_ID.fullmatch(sent_id) else secrets.token_hex(8)
-        state = scope.setdefault("state", {})
-        state["request_id"], state["received_at"] = request_id, time.monotonic()
-        started = False
-
-        async def send_with_id(message: Message) -> None:
-            nonlocal started
-            if message["type"] == "http.response.start":
-                started = True
-                MutableHeaders(scope=message)["X-Request-Id"] = request_id
-            await send(message)
-
+        arrival = Arrival.of(scope)
+        sender = _Sender(send, arrival.request_id)
         try:
-            body = await self._body(headers, receive)
-            if body is not None:
-                await self._app(scope, _replay(body, receive), send_with_id)
+            body = await self._body(arrival, receive)
+            if body is None:
+                return
+            handler = self._hot.handler(scope)
+            if handler is None:
+                await self._pass_on(scope, arrival, body, receive, sender)
+                return
+            reply = await unless_left(handler(scope, arrival, body), receive)
+            if reply is not None:
+                await reply.send(arrival, send)
         except Exception as failure:
-            if started:
+            if sender.finished:
+                return  # Starlette raises again what it has answered with a problem, which `Problems` has logged
+            if sender.started:
                 raise
-            await self._problems.response(request_id, failure)(scope, receive, send_with_id)
+            await self._problems.response(arrival.request_id, failure)(scope, receive, sender)
 
-    async def _body(self, headers: Headers, receive: Receive) -> bytes | None:
+    async def _pass_on(self, scope: Scope, arrival: Arrival, body: bytes, receive: Receive, send: Send) -> None:
+        scope.setdefault("state", {})["request_id"] = arrival.request_id
+        if body and arrival.content_type == packing.MEDIA_TYPE:
+            scope, body = with_json_body(scope, body)
+        if wants_msgpack(arrival):
+            send = Packed(send)
+        await self._app(scope, _replay(body, receive), send)
+
+    async def _body(self, arrival: Arrival, receive: Receive) -> bytes | None:
         """The whole body, None if the client left before its end.
 
         A body too large is refused before it is parsed and, where its length was announced, before it is read.
         """
-        length = headers.get("content-length", "0")
-        if length.isdigit() and int(length) > self._max_body_bytes:
-            raise self._too_large(f"{length} bytes")
+        if arrival.announced_bytes > self._max_body_bytes:
+            raise self._too_large(f"{arrival.announced_bytes} bytes")
         chunks: list[bytes] = []
         size = 0
         more = True
@@ -72,17 +80,29 @@ class Intake:
                 raise self._too_large(f"more than {self._max_body_bytes} bytes")
             more = message.get("more_body", False)
         if size:
-            _check_media_type(headers.get("content-type", ""))
+            check_media_type(arrival)
         return b"".join(chunks)
 
     def _too_large(self, size: str) -> BodyTooLarge:
         return BodyTooLarge(f"the body has {size}, at most {self._max_body_bytes} are taken")
 
 
-def _check_media_type(content_type: str) -> None:
-    media_type = content_type.partition(";")[0].strip().lower()
-    if media_type != "application/json":
-        raise UnsupportedMediaType(f"content type {media_type!r} is not read here; send application/json")
+class _Sender:
+    """A `send` that adds the request's id, and knows how far the answer has come."""
+
+    def __init__(self, send: Send, request_id: str) -> None:
+        self._send = send
+        self._request_id = request_id
+        self.started = False
+        self.finished = False
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.started = True
+            MutableHeaders(scope=message)["X-Request-Id"] = self._request_id
+        elif message["type"] == "http.response.body":
+            self.finished = not message.get("more_body", False)
+        await self._send(message)
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

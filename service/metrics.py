@@ -23,6 +23,7 @@ class Metrics:
             buckets=_SECONDS,
             registry=registry,
         )
+        self._act_seconds: dict[tuple[str, ...], Histogram] = {}
         self.queue_seconds = self._seconds("lamo_queue_seconds", "An act's wait until a batch took it")
         self.recall_seconds = self._seconds("lamo_recall_seconds", "Reading a batch's missing windows from Redis")
         self.infer_seconds = self._seconds("lamo_infer_seconds", "One forward pass, collation included")
@@ -50,6 +51,13 @@ class Metrics:
             ("policy", "revision", "task", "device", "dtype", "hop"),
             registry=registry,
         )
+
+    def act_seconds_of(self, policy: str, owner: str, status: int) -> Histogram:
+        """`act_seconds` with its labels; looking them up costs more than counting."""
+        labels = (policy, owner, str(status))
+        if labels not in self._act_seconds:
+            self._act_seconds[labels] = self.act_seconds.labels(*labels)
+        return self._act_seconds[labels]
 
     def _seconds(self, name: str, documentation: str) -> Histogram:
         return Histogram(name, documentation, buckets=_SECONDS, registry=self.registry)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import logging
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -41,16 +43,19 @@ class Problems:
     def response(self, request_id: str, failure: Exception) -> Response:
         """The answer to a request that failed. What was not foreseen goes to the log, not to the client."""
         error = error_of(failure)
-        self._metrics.refusals.labels(error.kind).inc()
-        if isinstance(error, Conflict):
-            self._metrics.conflicts.inc()
         if error is not failure and isinstance(error, InternalError):
             logger.error("request failed", exc_info=failure, extra={"request_id": request_id})
         headers = dict(getattr(failure, "headers", None) or {})  # a 405 names the methods that are allowed
         if error.retry_after_ms is not None:
             headers["Retry-After"] = str(math.ceil(error.retry_after_ms / 1000))
-        body = json.dumps(error.problem() | {"request_id": request_id})
-        return Response(body, error.status, headers, MEDIA_TYPE)
+        return Response(json.dumps(self.document(request_id, error)), error.status, headers, MEDIA_TYPE)
+
+    def document(self, request_id: str, error: ServiceError) -> dict[str, str | int | bool]:
+        """The problem document of a request, or of one item of it, that is refused; it is counted."""
+        self._metrics.refusals.labels(error.kind).inc()
+        if isinstance(error, Conflict):
+            self._metrics.conflicts.inc()
+        return error.problem() | {"request_id": request_id}
 
 
 def error_of(failure: Exception) -> ServiceError:
@@ -58,7 +63,7 @@ def error_of(failure: Exception) -> ServiceError:
     if isinstance(failure, ServiceError):
         return failure
     if isinstance(failure, RequestValidationError):
-        return _refused(failure)
+        return refusal(failure)
     known = {
         400: MalformedRequest("the body cannot be read as JSON"),
         404: NotFound("there is nothing at this path"),
@@ -69,10 +74,12 @@ def error_of(failure: Exception) -> ServiceError:
     return InternalError("the service failed; its log has the reason under this request's id")
 
 
-def _refused(failure: RequestValidationError) -> ServiceError:
-    first: dict[str, Any] = failure.errors()[0]
+def refusal(failure: RequestValidationError | ValidationError) -> ServiceError:
+    """The first thing that is wrong with a body, in one sentence."""
+    first: Mapping[str, Any] = failure.errors()[0]
     if first["type"] == "json_invalid":
-        return MalformedRequest(f"the body is not JSON: {first['ctx']['error']} at character {first['loc'][-1]}")
+        where = f" at character {first['loc'][-1]}" if first["loc"] else ""  # pydantic's own words name the place
+        return MalformedRequest(f"the body is not JSON: {first['ctx']['error']}{where}")
     where = ".".join(str(part) for part in first["loc"] if part not in ("body", "path"))
     if not where:
         return InvalidRequest(f"the body cannot be used: {_message(first)}")
@@ -83,6 +90,6 @@ def _refused(failure: RequestValidationError) -> ServiceError:
     return InvalidRequest(f"field {where!r} cannot be used: {_message(first)}")
 
 
-def _message(first: dict[str, Any]) -> str:
+def _message(first: Mapping[str, Any]) -> str:
     message = str(first["msg"]).removeprefix("Value error, ")
     return message[:1].lower() + message[1:]

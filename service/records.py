@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import struct
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,8 @@ SCHEMA = 1
 DIGEST_BYTES = 16
 
 _EXECUTED, _PROPOSED, _OBSERVED_AT = 1, 2, 4
+
+_INTEGER, _NUMBER, _ABSENT = struct.Struct("<q"), struct.Struct("<d"), b"\xff" * 8
 
 
 @dataclass(frozen=True)
@@ -98,15 +101,14 @@ def content_digest(*parts: bytes | int | float | NDArray[np.generic] | None) -> 
 
     The decoded values count, so the same message in another encoding has the same digest.
     """
-    digest = hashlib.blake2b(digest_size=DIGEST_BYTES)
+    pieces: list[bytes] = []
     for part in parts:
         if part is None:
-            digest.update(b"\xff" * 8)
-            continue
-        data = _canonical(part)
-        digest.update(len(data).to_bytes(8, "little"))
-        digest.update(data)
-    return digest.digest()
+            pieces.append(_ABSENT)
+        else:
+            data = _canonical(part)
+            pieces += (_INTEGER.pack(len(data)), data)
+    return hashlib.blake2b(b"".join(pieces), digest_size=DIGEST_BYTES).digest()
 
 
 def _canonical(part: bytes | int | float | NDArray[np.generic]) -> bytes:
@@ -114,7 +116,7 @@ def _canonical(part: bytes | int | float | NDArray[np.generic]) -> bytes:
         return part
     if isinstance(part, np.ndarray):
         return part.astype(part.dtype.newbyteorder("<"), copy=False).tobytes()
-    return np.array(part, "<i8" if isinstance(part, int) else "<f8").tobytes()
+    return _INTEGER.pack(part) if isinstance(part, int) else _NUMBER.pack(part)
 
 
 def _record(row: np.void) -> Record:

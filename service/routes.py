@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Request, Response
 
+from lamo.errors import InternalError
 from lamo.wire import (
     EPISODE_ID_PATTERN,
     ActAnswer,
     ActRequest,
+    ActTogetherAnswer,
+    ActTogetherRequest,
     EndRequest,
     EpisodeState,
     EpisodeSummary,
@@ -18,11 +20,9 @@ from lamo.wire import (
     PolicyInfo,
     PolicyList,
     StartRequest,
-    Timing,
 )
-from service.contents import StepContent
 from service.metrics import CONTENT_TYPE, Metrics
-from service.serving import AskedStep, Serving
+from service.serving import Serving
 
 router = APIRouter()
 
@@ -60,15 +60,15 @@ async def put_episode(
 
 
 @router.post("/episodes/{episode_id}/act")
-async def act(
-    service: Asked, episode_id: EpisodeId, request: Request, response: Response, body: ActRequest
-) -> ActAnswer:
+async def act(episode_id: EpisodeId, body: ActRequest) -> ActAnswer:
     """Answer one step."""
-    received_at: float = request.state.received_at
-    deadline = math.inf if body.deadline_ms is None else received_at + body.deadline_ms / 1000
-    answer = await service.act(AskedStep(episode_id, StepContent.of(body), received_at, deadline))
-    response.headers["Server-Timing"] = _server_timing(answer.timing)
-    return answer
+    raise _documented_only()
+
+
+@router.post("/act")
+async def act_together(body: ActTogetherRequest) -> ActTogetherAnswer:
+    """Answer one step of each of several episodes; each item stands alone."""
+    raise _documented_only()
 
 
 @router.post("/episodes/{episode_id}/end")
@@ -126,6 +126,5 @@ def _probed(health: Health, good: str, response: Response) -> Health:
     return health
 
 
-def _server_timing(timing: Timing) -> str:
-    parts = ("queue", "recall", "infer", "commit", "total")
-    return ", ".join(f"{part};dur={getattr(timing, f'{part}_ms'):.3f}" for part in parts)
+def _documented_only() -> InternalError:
+    return InternalError("acts are answered by service.hot, before the router")

@@ -92,6 +92,12 @@ class Stepping:
         self.flight.add(act)
         self._enqueue([*self._queue, act])
 
+    def withdraw(self, act: Act) -> None:
+        """Forget an act that everyone has left, if no batch has taken it yet; a batch looks for itself."""
+        if act in self._queue:
+            self._enqueue([waiting for waiting in self._queue if waiting is not act])
+            self.flight.remove(act)
+
     async def run(self) -> None:
         """Serve the queue until cancelled; whatever goes wrong with a batch is the answer of that batch."""
         while True:
@@ -273,6 +279,9 @@ class Stepping:
         return task
 
     def _expired(self, act: Act) -> bool:
+        if act.abandoned:
+            self._refuse(act, DeadlineExceeded("nobody waited for this step any more"))
+            return True
         if not act.expired:
             return False
         waited = _milliseconds(act.received_at)
@@ -293,7 +302,7 @@ class Stepping:
                 self._refuse(act, InternalError("the service failed on this step"))
 
     def _refuse(self, act: Act, error: ServiceError) -> None:
-        if not act.answered.done():
+        if not act.resolved:
             self._cache.drop(act.episode_id)
             self._release(act)
             act.refuse(error)

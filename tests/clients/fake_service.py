@@ -8,12 +8,15 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgpack
+import numpy as np
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from lamo.errors import ContentChanged, EpisodeEnded, ServiceError, StepConflict, UnknownEpisode, UnknownPolicy
+from lamo.packing import MEDIA_TYPE, array_of, is_array, pack
 
 POLICY = {
     "name": "drift",
@@ -62,6 +65,7 @@ class FakeService:
         policy: what is served.
         episodes: by id.
         refusals: answers given instead of looking at the next requests.
+        item_refusals: the same for the next items of requests for many.
         delay_seconds: how long an act takes.
         requests: method and path of everything that came.
         most_acting: the most acts that were under way at once.
@@ -72,6 +76,7 @@ class FakeService:
         self.episodes: dict[str, Episode] = {}
         self.refusals: deque[Reply] = deque()
         self.delay_seconds = 0.0
+        self.item_refusals: deque[ServiceError] = deque()
         self.requests: list[str] = []
         self.most_acting = 0
         self._acting = 0
@@ -83,6 +88,7 @@ class FakeService:
                 Route("/episodes/{id}", self._guarded(self._state), methods=["GET"]),
                 Route("/episodes/{id}", self._guarded(self._delete), methods=["DELETE"]),
                 Route("/episodes/{id}/act", self._guarded(self._act), methods=["POST"]),
+                Route("/act", self._guarded(self._act_together), methods=["POST"]),
                 Route("/episodes/{id}/end", self._guarded(self._end), methods=["POST"]),
             ]
         )
@@ -117,7 +123,7 @@ class FakeService:
             raise UnknownPolicy(f"policy {name!r} is not served")
 
     async def _start(self, request: Request) -> Response:
-        fields = await request.json()
+        fields = await read(request)
         self._check_policy(fields.get("policy", self.policy["name"]))
         known = request.path_params["id"] in self.episodes
         self.episodes.setdefault(request.path_params["id"], Episode(fields))
@@ -132,12 +138,26 @@ class FakeService:
         return Response(status_code=204)
 
     async def _act(self, request: Request) -> Response:
-        sent = await request.json()
+        return written(request, await self._answer(request.path_params["id"], await read(request)))
+
+    async def _act_together(self, request: Request) -> Response:
+        async def outcome(item: dict[str, Any]) -> dict[str, Any]:
+            try:
+                if self.item_refusals:
+                    raise self.item_refusals.popleft()
+                return {"status": 200, "body": await self._answer(item.pop("episode_id"), item)}
+            except ServiceError as error:
+                return {"status": error.status, "body": error.problem()}
+
+        items = (await read(request))["items"]
+        return written(request, {"items": await asyncio.gather(*map(outcome, items))})
+
+    async def _answer(self, episode_id: str, sent: dict[str, Any]) -> dict[str, Any]:
         self._acting += 1
         self.most_acting = max(self.most_acting, self._acting)
         await asyncio.sleep(self.delay_seconds)
         self._acting -= 1
-        episode, step = self._episode(request), sent["step"]
+        episode, step = self._known(episode_id), sent["step"]
         if episode.end is not None:
             raise EpisodeEnded("the episode has ended")
         replayed = 0 <= step < len(episode.steps)
@@ -146,25 +166,23 @@ class FakeService:
         if not replayed:
             self._check_step(episode, step)
             episode.steps.append(sent)
-        return JSONResponse(
-            {
-                "episode_id": request.path_params["id"],
-                "step": step,
-                "action": propose(sent["observation"], step),
-                "return_to_go": episode.target_return,
-                "policy": self.policy["name"],
-                "revision": self.policy["revision"],
-                "committed_step": episode.committed_step,
-                "replayed": replayed,
-                "clipped": [],
-                "observation_zscore": 0.0,
-                "timing": TIMING,
-                "a_field_of_a_newer_service": 1,
-            }
-        )
+        return {
+            "episode_id": episode_id,
+            "step": step,
+            "action": propose(sent["observation"], step),
+            "return_to_go": episode.target_return,
+            "policy": self.policy["name"],
+            "revision": self.policy["revision"],
+            "committed_step": episode.committed_step,
+            "replayed": replayed,
+            "clipped": [],
+            "observation_zscore": 0.0,
+            "timing": TIMING,
+            "a_field_of_a_newer_service": 1,
+        }
 
     async def _end(self, request: Request) -> Response:
-        sent = await request.json()
+        sent = await read(request)
         episode = self._episode(request)
         self._check_step(episode, sent["step"])
         if episode.end not in (None, sent):
@@ -191,7 +209,9 @@ class FakeService:
             )
 
     def _episode(self, request: Request) -> Episode:
-        episode_id = request.path_params["id"]
+        return self._known(request.path_params["id"])
+
+    def _known(self, episode_id: str) -> Episode:
         if episode_id not in self.episodes:
             raise UnknownEpisode(f"episode {episode_id} is unknown")
         return self.episodes[episode_id]
@@ -211,6 +231,24 @@ class FakeService:
             "expires_at": 0.0,
             "ended": episode.end is not None,
         }
+
+
+async def read(request: Request) -> dict[str, Any]:
+    if request.headers["content-type"] == "application/json":
+        return await request.json()
+    return msgpack.unpackb(
+        await request.body(), object_hook=lambda value: array_of(value).tolist() if is_array(value) else value
+    )
+
+
+def written(request: Request, answer: dict[str, Any]) -> Response:
+    """In the request's encoding, actions as arrays where it has any."""
+    if request.headers["content-type"] == "application/json":
+        return JSONResponse(answer)
+    for body in [item["body"] for item in answer.get("items", [])] or [answer]:
+        if "action" in body:
+            body["action"] = np.array(body["action"])
+    return Response(pack(answer), media_type=MEDIA_TYPE)
 
 
 def propose(observation: list[float], step: int) -> list[float]:

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clients import calls
+from clients.encoding import Encoding
 from lamo.errors import (
     DeadlineExceeded,
     Draining,
@@ -20,7 +21,7 @@ from lamo.errors import (
 
 
 def sent(call):
-    return json.loads(call.content)
+    return json.loads(Encoding.JSON.write(call.message))
 
 
 @given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1, max_size=20))
@@ -69,16 +70,13 @@ def test_names_are_quoted_in_paths():
         ((1, [1.0], np.inf, None), "reward is not finite: 1 of its 1 numbers are not"),
         ((1, [1.0], 0.0, [np.nan]), "executed_action is not finite: 1 of its 1 numbers are not"),
         ((0, ["left"], None, None), "observation is not an array of numbers"),
-        (
-            (0, [[1.0, 2.0]], None, None),
-            "the request cannot be sent: observation.0: Input should be a valid number",
-        ),
+        ((0, [[1.0, 2.0]], None, None), "observation has shape [1, 2], JSON carries vectors only: use msgpack"),
         ((-1, [1.0], None, None), "the request cannot be sent: step: Input should be greater than or equal to 0"),
     ],
 )
 def test_what_json_or_the_contract_cannot_carry_is_refused_before_it_is_sent(arguments, sentence):
     with pytest.raises(InvalidRequest) as refused:
-        calls.act("e", *arguments)
+        sent(calls.act("e", *arguments))
     assert sentence in str(refused.value)
 
 

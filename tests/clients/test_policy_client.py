@@ -10,6 +10,7 @@ from anyio.from_thread import start_blocking_portal
 
 from clients.episode import AsyncEpisode, Episode
 from clients.policy_client import AsyncPolicyClient, PolicyClient
+from clients.together import NextStep
 from lamo.errors import (
     ConfigError,
     ContentChanged,
@@ -83,6 +84,75 @@ def test_an_episode_is_played_from_start_to_end(connect, url, service, proposed)
         "ttl_seconds": 60,
         "labels": {"robot": "left"},
     }
+
+
+@pytest.mark.parametrize("encoding", ["json", "msgpack"])
+def test_many_episodes_are_played_in_one_request_each_step(connect, url, service, proposed, encoding):
+    client = connect(url, encoding=encoding)
+    episodes = [client.start(target_return=float(number)) for number in range(5)]
+    for step in range(3):
+        reward = 1.0 if step else None
+        answers = client.act_together([NextStep(episode, OBSERVATION, reward) for episode in episodes])
+        assert [answer.episode_id for answer in answers] == [episode.episode_id for episode in episodes]
+        for answer in answers:
+            assert (answer.step, answer.action) == (step, proposed(OBSERVATION.astype(float).tolist(), step))
+    assert service.requests.count("POST /act") == 3
+    assert {episode.end(1.0).episode_return for episode in episodes} == {3.0}
+
+
+def test_an_episode_is_played_in_msgpack(connect, url, proposed):
+    episode = connect(url, encoding="msgpack").start("drift", labels={"robot": "left"})
+    answer = episode.act(OBSERVATION)
+    assert answer.action == proposed(OBSERVATION.astype(float).tolist(), 0)
+    assert episode.act(OBSERVATION, 1.0, np.array([0.5, 0.25])).committed_step == 1
+    assert episode.end(1.0, terminated=True).length == 2
+
+
+def test_an_encoding_that_there_is_not_is_named(connect, url):
+    with pytest.raises(ConfigError, match="encoding 'xml' is neither json nor msgpack"):
+        connect(url, encoding="xml")
+
+
+def test_items_that_fail_for_good_are_returned_and_the_others_sent_again(connect, url, service):
+    client = connect(url)
+    episodes = [client.start() for _ in range(4)]
+    service.item_refusals.extend(
+        [QueueFull("full", retry_after_ms=1), ContentChanged("changed"), Draining("going")]
+    )
+    outcomes = client.act_together([NextStep(episode, OBSERVATION) for episode in episodes])
+    assert [getattr(outcome, "committed_step", None) for outcome in outcomes] == [0, None, 0, 0]
+    assert isinstance(outcomes[1], ContentChanged)
+    assert [episode.step for episode in episodes] == [1, 0, 1, 1]
+    assert service.requests.count("POST /act") == 2
+
+
+def test_lost_answers_to_many_lose_and_double_no_step(connect, url, service, lossy):
+    client = connect(url, transport=lossy(2, "/act"))
+    episodes = [client.start() for _ in range(3)]
+    answers = client.act_together([NextStep(episode, OBSERVATION) for episode in episodes])
+    assert [answer.replayed for answer in answers] == [True] * 3
+    assert [len(episode.steps) for episode in service.episodes.values()] == [1] * 3
+
+
+def test_every_item_of_a_request_that_never_succeeds_says_so(connect, url, service):
+    client = connect(url, deadline_seconds=0.5)
+    episodes = [client.start() for _ in range(2)]
+    service.refuse(Draining("going", retry_after_ms=1000))
+    for outcome in client.act_together([NextStep(episode, OBSERVATION) for episode in episodes]):
+        assert isinstance(outcome, Draining)
+        assert "still so after" in str(outcome)
+
+
+def test_steps_that_the_store_lost_are_told_for_each_of_many(connect, url, service):
+    client = connect(url)
+    kept, lost = client.start(), client.start()
+    for _ in range(2):
+        client.act_together([NextStep(kept, OBSERVATION), NextStep(lost, OBSERVATION)])
+    service.episodes[lost.episode_id].steps.pop()
+    answer, error = client.act_together([NextStep(kept, OBSERVATION), NextStep(lost, OBSERVATION)])
+    assert answer.step == 2
+    assert isinstance(error, StepConflict)
+    assert "the service's store lost steps" in str(error)
 
 
 def test_ids_are_random_and_long(connect, url):
@@ -289,7 +359,9 @@ def test_the_two_kinds_have_one_surface(blocking, awaited):
     def surface(kind):
         methods = inspect.getmembers(kind, inspect.isfunction)
         return {
-            name: list(inspect.signature(method).parameters.values())
+            name: [
+                str(parameter).replace("Async", "") for parameter in inspect.signature(method).parameters.values()
+            ]
             for name, method in methods
             if not name.startswith("_")
         }

@@ -1,0 +1,123 @@
+"""What it costs to read an act from JSON and from msgpack: pydantic alone, and msgspec where it is installed.
+
+    python benchmarks/decoding.py
+
+Prints microseconds per message, the best of several rounds, for one act of 17 numbers and a request of 64 such
+acts. "read" is what the service does: into the wire models, and on to checked float32 arrays.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import time
+from collections.abc import Callable, Iterator
+
+import msgpack
+import numpy as np
+
+from lamo import packing
+from lamo.errors import ServiceError
+from lamo.wire import ActRequest
+from service import bodies
+from service.arrival import Arrival
+from service.contents import StepContent
+
+OBSERVATION_SIZE, ITEMS = 17, 64
+
+ROUNDS, ROUND_SECONDS = 7, 0.05
+
+
+def main() -> None:
+    """Measure and print the table."""
+    print(f"| message of {OBSERVATION_SIZE} float32 | bytes | us |\n| --- | ---: | ---: |")
+    for title, body, read in readings():
+        print(f"| {title} | {len(body)} | {microseconds(lambda read=read, body=body: read(body)):.1f} |")
+
+
+def readings() -> Iterator[tuple[str, bytes, Callable[[bytes], object]]]:
+    """What is measured: its title, the message, and what reads it."""
+    act_json, act_packed = act(as_array=False), act(as_array=True)
+    many_json, many_packed = ({"items": [one | {"episode_id": "e" * 27}] * ITEMS} for one in (act_json, act_packed))
+    for kind, listed, packed, read in (
+        ("act", act_json, act_packed, read_act),
+        (f"{ITEMS} acts", many_json, many_packed, read_acts),
+    ):
+        yield f"{kind}, JSON, read", json.dumps(listed).encode(), lambda body, read=read: read("json", body)
+        yield f"{kind}, msgpack, read", msgpack.packb(packed), lambda body, read=read: read("msgpack", body)
+    yield "act, JSON, pydantic", json.dumps(act_json).encode(), ActRequest.model_validate_json
+    yield "act, msgpack, msgpack and pydantic", msgpack.packb(act_packed), validate_packed
+    yield from readings_with_msgspec(act_json, act_packed)
+    numbers = np.zeros((ITEMS, OBSERVATION_SIZE), np.float32) + np.float32(0.1)
+    yield f"{ITEMS} x {OBSERVATION_SIZE} as one JSON array", json.dumps(numbers.tolist()).encode(), rows_of_json
+    yield f"{ITEMS} x {OBSERVATION_SIZE} as one raw array", packing.pack(numbers), rows_of_msgpack
+
+
+def readings_with_msgspec(
+    act_json: dict[str, object], act_packed: dict[str, object]
+) -> Iterator[tuple[str, bytes, Callable[[bytes], object]]]:
+    """The same two acts for msgspec, which the service does without."""
+    try:
+        msgspec = importlib.import_module("msgspec")
+    except ImportError:
+        return
+    fields = [("observation", list[float]), ("step", int), ("reward", float)]
+    struct = msgspec.defstruct("Act", fields, forbid_unknown_fields=True)
+    yield "act, JSON, msgspec", json.dumps(act_json).encode(), msgspec.json.Decoder(struct).decode
+    yield "act, msgpack, msgspec without checks", msgpack.packb(act_packed), msgspec.msgpack.Decoder().decode
+
+
+def act(*, as_array: bool) -> dict[str, object]:
+    """An act whose observation is a list or a raw array."""
+    observation = np.random.default_rng(0).standard_normal(OBSERVATION_SIZE).astype("<f4")
+    raw = {"dtype": "<f4", "shape": [OBSERVATION_SIZE], "data": observation.tobytes()}
+    return {"observation": raw if as_array else observation.tolist(), "step": 7, "reward": 0.5}
+
+
+def read_act(subtype: str, body: bytes) -> StepContent:
+    """One act, as the service reads it."""
+    return StepContent.of(bodies.read(ActRequest, arrived(subtype), body))
+
+
+def read_acts(subtype: str, body: bytes) -> list[StepContent]:
+    """A request for many, as the service reads it."""
+    items = bodies.read_items(arrived(subtype), body)
+    return [StepContent.of(item) for item in items if not isinstance(item, ServiceError)]
+
+
+def arrived(subtype: str) -> Arrival:
+    """A request of this media type."""
+    return Arrival("benchmark", 0, f"application/{subtype}", "")
+
+
+def validate_packed(body: bytes) -> ActRequest:
+    """One act without what comes after."""
+    return ActRequest.model_validate(packing.unpack(body))
+
+
+def rows_of_json(body: bytes) -> object:
+    """A table of numbers."""
+    return np.array(json.loads(body), np.float32)
+
+
+def rows_of_msgpack(body: bytes) -> object:
+    """The same table."""
+    message = packing.unpack(body)
+    return packing.array_of(message) if packing.is_array(message) else None
+
+
+def microseconds(run: Callable[[], object]) -> float:
+    """Of the best round."""
+    best = float("inf")
+    for _ in range(ROUNDS):
+        runs, began = 0, time.perf_counter()
+        while time.perf_counter() < began + ROUND_SECONDS:
+            for _ in range(20):
+                run()
+            runs += 20
+        best = min(best, (time.perf_counter() - began) / runs)
+    return 1e6 * best
+
+
+if __name__ == "__main__":
+    main()
