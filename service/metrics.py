@@ -30,7 +30,8 @@ class Metrics:
     """
 
     def __init__(self, folder: Path | None = None) -> None:
-        disable_created_metrics()  # several processes have no one time of creation to tell
+        # Several processes have no one time of creation to tell.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self._folder = folder
         self.registry = CollectorRegistry()
         registry = self.registry
@@ -86,5 +87,5 @@ class Metrics:
         if self._folder is None:
             return generate_latest(self.registry)
         together = CollectorRegistry()
-        MultiProcessCollector(together, str(self._folder))
+        MultiProcessCollector(together, str(self._folder))  # type: ignore[no-untyped-call]
         return generate_latest(together)

@@ -94,6 +94,7 @@ class Supervisor:
             began = time.monotonic()
             child = Child(name, target, arguments)
             child.start()
+            logger.info("process started", extra={"role": name, "pid": child.pid})
             await self._outlive(child)
             opened = opened or child.opened
             if self._leaving.is_set():
@@ -104,7 +105,7 @@ class Supervisor:
             pause = FIRST_PAUSE_SECONDS if time.monotonic() - began > YOUNG_SECONDS else pause
             logger.error(
                 "process died, starting it again",
-                extra={"process": name, "pid": child.pid, "exit_code": child.exit_code, "pause_seconds": pause},
+                extra={"role": name, "pid": child.pid, "exit_code": child.exit_code, "pause_seconds": pause},
             )
             await self._asked_to_leave(pause)
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
@@ -119,10 +120,10 @@ class Supervisor:
             child.leave()
             await asyncio.wait([ended], timeout=self._settings.grace_seconds + LEAVE_SECONDS)
         if not ended.done():
-            logger.error("process does not end, killing it", extra={"process": child.name, "pid": child.pid})
+            logger.error("process does not end, killing it", extra={"role": child.name, "pid": child.pid})
             child.kill()
         await ended
-        mark_process_dead(child.pid, str(self._folder))
+        mark_process_dead(child.pid, str(self._folder))  # type: ignore[no-untyped-call]
 
     async def _asked_to_leave(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
