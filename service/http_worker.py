@@ -25,7 +25,7 @@ def serve_worker(
     """Serve until told to stop: by a signal, or by the supervisor's end of the pipe being closed.
 
     Args:
-        listener: shared by all workers, so that one that dies takes no waiting connection with it.
+        listener: this worker's part of the connections.
         folder: where all processes count their metrics.
         sockets: of the engines.
         supervisor: told None once this worker can serve.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 import uvicorn
@@ -79,14 +80,35 @@ def listen(host: str, port: int) -> socket.socket:
     Raises:
         ConfigError: it cannot.
     """
-    try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+    with _named(host, port) as family:
         return socket.create_server((host, port), family=family, backlog=BACKLOG)
-    except OSError as error:
-        raise ConfigError(f"cannot listen on {host} port {port}: {error.strerror or error}") from error
+
+
+def listen_in_parts(host: str, port: int, parts: int) -> list[socket.socket]:
+    """Sockets that listen there together: the kernel gives each of them its part of the connections.
+
+    Raises:
+        ConfigError: they cannot, or somebody else listens there.
+    """
+    with listen(host, port) as alone:  # a port that is taken would be shared with whoever else has it in parts
+        host, port = alone.getsockname()[:2]
+    with _named(host, port) as family:
+        return [
+            socket.create_server((host, port), family=family, backlog=BACKLOG, reuse_port=True)
+            for _ in range(parts)
+        ]
 
 
 def url_of(listener: socket.socket) -> str:
     """Where it listens."""
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+@contextmanager
+def _named(host: str, port: int) -> Iterator[int]:
+    """The address family; failures as one sentence."""
+    try:
+        yield socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+    except OSError as error:
+        raise ConfigError(f"cannot listen on {host} port {port}: {error.strerror or error}") from error

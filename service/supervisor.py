@@ -22,7 +22,7 @@ from prometheus_client.multiprocess import mark_process_dead
 from lamo.errors import LamoError
 from service.child import Child
 from service.logs import log_to_stderr
-from service.server import listen, url_of
+from service.server import listen_in_parts, url_of
 from service.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -43,13 +43,11 @@ def supervise(settings: Settings) -> None:
         LamoError: the port cannot be used, or a process ended before it was ever open.
     """
     log_to_stderr(settings.log_level)
-    with (
-        listen(settings.host, settings.port) as listener,
-        tempfile.TemporaryDirectory(prefix="lamo-", ignore_cleanup_errors=True) as folder,
-    ):
+    listeners = listen_in_parts(settings.host, settings.port, max(1, settings.workers))
+    with tempfile.TemporaryDirectory(prefix="lamo-", ignore_cleanup_errors=True) as folder:
         # The library takes it from the environment alone, when it is first imported: in the processes to come.
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
-        supervisor = Supervisor(settings, listener, Path(folder))
+        supervisor = Supervisor(settings, listeners, Path(folder))
         asyncio.run(supervisor.run())
     if supervisor.failure is not None:
         raise supervisor.failure
@@ -58,14 +56,18 @@ def supervise(settings: Settings) -> None:
 class Supervisor:
     """Keeps one engine per device and the HTTP workers alive until it is told to stop.
 
+    Args:
+        listeners: one per worker. They stay open here, so that connections wait for a worker that is started again.
+        folder: for the engines' sockets and everybody's metrics.
+
     Attributes:
         failure: why the service ended by itself, None if it was asked to.
     """
 
-    def __init__(self, settings: Settings, listener: socket.socket, folder: Path) -> None:
+    def __init__(self, settings: Settings, listeners: list[socket.socket], folder: Path) -> None:
         self.failure: LamoError | None = None
         self._settings = settings
-        self._listener = listener
+        self._listeners = listeners
         self._folder = folder
         self._leaving = asyncio.Event()
 
@@ -81,12 +83,13 @@ class Supervisor:
                 settings = self._settings.model_copy(update={"device": device})
                 name = f"engine {index} on {device}"
                 kept.create_task(self._keep(name, _engine, settings, self._folder, path))
-            for index in range(max(1, self._settings.workers)):
-                name = f"HTTP worker {index}"
-                kept.create_task(self._keep(name, _worker, self._settings, self._listener, self._folder, sockets))
-            logger.info("listening", extra={"url": url_of(self._listener)})
+            for index, listener in enumerate(self._listeners):
+                arguments = (self._settings, listener, self._folder, sockets)
+                kept.create_task(self._keep(f"HTTP worker {index}", _worker, *arguments))
+            logger.info("listening", extra={"url": url_of(self._listeners[0])})
             await self._leaving.wait()
-            self._listener.close()
+            for listener in self._listeners:
+                listener.close()
 
     async def _keep(self, name: str, target: Callable[..., None], *arguments: object) -> None:
         opened, pause = False, FIRST_PAUSE_SECONDS
