@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -36,17 +35,26 @@ class ServiceProcess:
     Attributes:
         url: where it listens.
         data: the folder of its private Redis.
-        pid: of its process.
+        pid: of the process that was started; others may be below it.
     """
 
     url: str
     data: Path
     pid: int
 
+    def processes(self) -> list[int]:
+        """The ids of all its processes, without its Redis."""
+        return [pid for pid in (self.pid, *_below(self.pid)) if pid != self.redis_pid]
+
+    @property
+    def redis_pid(self) -> int:
+        """Of its private Redis."""
+        return int((self.data / "redis.pid").read_text())
+
     def cpu_seconds(self) -> NDArray[np.float64]:  # [3]
         """CPU time used up to now by the service, by its Redis and by this process, which asks."""
-        redis = int((self.data / "redis.pid").read_text())
-        return np.array([_cpu_seconds(self.pid), _cpu_seconds(redis), time.process_time()])
+        service = sum(map(cpu_seconds_of, self.processes()))
+        return np.array([service, cpu_seconds_of(self.redis_pid), time.process_time()])
 
     def memory_bytes(self, episode_id: str) -> tuple[int, int]:
         """What Redis says that the two keys of an episode, meta and ring, take."""
@@ -82,17 +90,24 @@ def _wait_until_ready(process: subprocess.Popen[bytes], url: str) -> None:
     while time.monotonic() < until:
         if process.poll() is not None:
             raise SystemExit(f"the service ended with status {process.returncode} before it was ready")
-        with contextlib.suppress(urllib.error.URLError, ConnectionError):
+        with contextlib.suppress(OSError):  # nobody listens yet, or is not ready, or does not answer
             urllib.request.urlopen(f"{url}/readyz", timeout=2).close()
             return
         time.sleep(0.2)
     raise SystemExit(f"the service at {url} was not ready within {READY_SECONDS:.0f} s")
 
 
-def _cpu_seconds(pid: int) -> float:
+def cpu_seconds_of(pid: int) -> float:
     """User and system time of a process; NaN where there is no /proc."""
     status = Path(f"/proc/{pid}/stat")
     if not status.exists():
         return float("nan")
     fields = status.read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _below(pid: int) -> list[int]:
+    """Every process that a process started, or that these started; none where there is no /proc."""
+    listed = Path(f"/proc/{pid}/task/{pid}/children")
+    children = [int(word) for word in listed.read_text().split()] if listed.exists() else []
+    return children + [below for child in children for below in _below(child)]

@@ -29,7 +29,8 @@ LamoError
     │   ├── Draining
     │   ├── NotReady
     │   ├── RevisionNotLoaded
-    │   └── StoreUnavailable
+    │   ├── StoreUnavailable
+    │   └── EngineUnavailable
     ├── DeadlineExceeded        504
     ├── ServiceUnreachable      raised by clients only: no answer came
     └── UnreadableAnswer        raised by clients only: what came is no answer of this API
@@ -275,6 +276,12 @@ class StoreUnavailable(Unavailable):
     """The episode store did not answer; the step may or may not be committed: send the same request again."""
 
     kind, title = "store-unavailable", "Episode store unavailable"
+
+
+class EngineUnavailable(Unavailable):
+    """The engine process went away; the step may or may not be committed: send the same request again."""
+
+    kind, title = "engine-unavailable", "Engine unavailable"
 
 
 class DeadlineExceeded(ServiceError):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
-
 from lamo.errors import StepConflict
 from lamo.scores import ReferenceReturns
 from lamo.window import Timestep
@@ -20,6 +18,7 @@ from lamo.wire import (
 )
 from service.engine import ServedPolicy
 from service.episodes import EpisodeMeta
+from service.version import server_version
 
 
 def act_answer(
@@ -117,14 +116,6 @@ def policy_list(served: list[ServedPolicy]) -> PolicyList:
     """All policies, and the versions of contract and server."""
     policies = [policy_info(policy) for policy in served]
     return PolicyList(api_version=API_VERSION, server_version=server_version(), policies=policies)
-
-
-def server_version() -> str:
-    """The version of this distribution; "unknown" where it runs from a folder that was never installed."""
-    try:
-        return version("lamo-serving")
-    except PackageNotFoundError:
-        return "unknown"
 
 
 def _listed(values: tuple[str, ...] | None) -> list[str] | None:

@@ -3,41 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import signal
-import socket
 import sys
 from collections.abc import Sequence
-from types import FrameType
 from typing import NoReturn
 
-import uvicorn
-
-from lamo import checkpoint
 from lamo.errors import ConfigError, LamoError
-from service.app import create_app
-from service.lifecycle import Lifecycle
-from service.logs import log_to_stderr
 from service.settings import Settings, environment_name
-
-KEEP_ALIVE_SECONDS = 75
-"""A robot that acts every few seconds keeps its connection; uvicorn's own 5 would cut it between two steps."""
-
-
-class Server(uvicorn.Server):
-    """A uvicorn server that looks at its service: it leaves if that cannot open, and says so if it leaves."""
-
-    def __init__(self, config: uvicorn.Config, lifecycle: Lifecycle) -> None:
-        super().__init__(config)
-        self._lifecycle = lifecycle
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """From now on not ready and no new episodes; requests under way are finished."""
-        self._lifecycle.draining = True
-        super().handle_exit(sig, frame)
-
-    async def on_tick(self, counter: int) -> bool:
-        """Whether to leave, asked ten times a second."""
-        return await super().on_tick(counter) or self._lifecycle.failure is not None
 
 
 class _Parser(argparse.ArgumentParser):
@@ -55,7 +26,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     try:
         settings = Settings.read(vars(_parser().parse_args(arguments)))
-        checkpoint.find(settings.policies)
         _serve(settings)
     except LamoError as error:
         print(f"lamo-serve: {error}", file=sys.stderr)
@@ -64,39 +34,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _serve(settings: Settings) -> None:
-    log_to_stderr(settings.log_level)
-    listener = _listen(settings.host, settings.port)
-    app = create_app(settings, url=_url(listener))
-    lifecycle: Lifecycle = app.state.lifecycle
-    config = uvicorn.Config(
-        app,
-        loop="uvloop",
-        http="httptools",
-        access_log=False,
-        log_config=None,
-        timeout_graceful_shutdown=round(settings.grace_seconds),
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
-    )
-    server = Server(config, lifecycle)
-    for asked in (signal.SIGINT, signal.SIGTERM):
-        # uvicorn raises the signal that stopped it once more at the end: that must not look like a crash.
-        signal.signal(asked, server.handle_exit)
-    server.run([listener])
-    if lifecycle.failure is not None:
-        raise lifecycle.failure
+    """The processes this takes; only those that run policies load torch."""
+    if settings.several_processes:
+        from service.supervisor import supervise  # noqa: PLC0415
 
+        supervise(settings)
+    else:
+        from service.alone import serve_alone  # noqa: PLC0415
 
-def _listen(host: str, port: int) -> socket.socket:
-    try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((host, port), family=family, backlog=2048)
-    except OSError as error:
-        raise ConfigError(f"cannot listen on {host} port {port}: {error.strerror or error}") from error
-
-
-def _url(listener: socket.socket) -> str:
-    host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        serve_alone(settings)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -60,6 +60,22 @@ class Lifecycle:
         self._opening: asyncio.Task[None] | None = None
         self._parts = AsyncExitStack()
 
+    @classmethod
+    def of(
+        cls, settings: Settings, metrics: Metrics, *, engine: Engine | None = None, store: Store | None = None
+    ) -> Self:
+        """The parts that the settings ask for, but for those given."""
+        embedded = None
+        if store is None and settings.redis_url is None:
+            embedded = EmbeddedRedis(settings.data_dir, fsync=settings.fsync)
+        return cls(
+            settings,
+            metrics=metrics,
+            engine=engine or _engine(settings),
+            embedded=embedded,
+            store=store or _store(settings, metrics, embedded),
+        )
+
     @property
     def stalled(self) -> bool:
         """Whether work waits and nothing was finished for too long."""
@@ -114,3 +130,24 @@ class Lifecycle:
                 dtype=served.policy.dtype,
                 hop=config.hop,
             ).set(1)
+
+
+def _engine(settings: Settings) -> Engine:
+    return Engine(
+        settings.policies,
+        device=settings.device,
+        dtype=settings.dtype,
+        reproducible=settings.reproducible,
+        batch_limit=settings.batch_limit,
+        threads=settings.threads,
+        slot_bytes=settings.slot_megabytes << 20,
+    )
+
+
+def _store(settings: Settings, metrics: Metrics, embedded: EmbeddedRedis | None) -> Store:
+    return Store(
+        embedded.url if embedded is not None else str(settings.redis_url),
+        metrics,
+        timeout_seconds=settings.store_timeout_seconds,
+        connections=settings.store_connections,
+    )

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from pathlib import Path
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+)
+from prometheus_client.multiprocess import MultiProcessCollector
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -11,9 +21,18 @@ _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
 class Metrics:
-    """One service's metrics in a registry of their own. Warm-up is not counted."""
+    """One service's metrics in a registry of their own. Warm-up is not counted.
 
-    def __init__(self) -> None:
+    Args:
+        folder: where the processes of one service count together, the `PROMETHEUS_MULTIPROC_DIR` they were started
+            with; None for a service of one process. What is told is the same, and from any process all of it:
+            counters and histograms of dead processes stay, their gauges go.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        # Several processes have no one time of creation to tell.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
+        self._folder = folder
         self.registry = CollectorRegistry()
         registry = self.registry
         self.act_seconds = Histogram(
@@ -28,7 +47,9 @@ class Metrics:
         self.recall_seconds = self._seconds("lamo_recall_seconds", "Reading a batch's missing windows from Redis")
         self.infer_seconds = self._seconds("lamo_infer_seconds", "One forward pass, collation included")
         self.commit_seconds = self._seconds("lamo_commit_seconds", "Committing a batch to Redis")
-        self.queue_depth = Gauge("lamo_queue_depth", "Acts waiting for a batch", registry=registry)
+        self.queue_depth = Gauge(
+            "lamo_queue_depth", "Acts waiting for a batch", registry=registry, multiprocess_mode="livesum"
+        )
         self.batch_size = Histogram("lamo_batch_size", "Acts in a forward pass", buckets=_ROWS, registry=registry)
         self.steps = Counter("lamo_steps_total", "Steps committed", registry=registry)
         self.replays = Counter("lamo_replays_total", "Acts answered from the record", registry=registry)
@@ -41,15 +62,22 @@ class Metrics:
             "Episodes under way whose window this engine holds",
             ("policy", "revision"),
             registry=registry,
+            multiprocess_mode="livesum",
         )
         self.cache_hits = Counter("lamo_cache_hits_total", "Acts whose window the engine held", registry=registry)
         self.cache_misses = Counter("lamo_cache_misses_total", "Acts whose episode was read", registry=registry)
-        self.redis_up = Gauge("lamo_redis_up", "Whether Redis answered the last command", registry=registry)
+        self.redis_up = Gauge(
+            "lamo_redis_up",
+            "Whether Redis answered the last command",
+            registry=registry,
+            multiprocess_mode="livemostrecent",
+        )
         self.policy_info = Gauge(
             "lamo_policy_info",
             "1 for every served policy",
             ("policy", "revision", "task", "device", "dtype", "hop"),
             registry=registry,
+            multiprocess_mode="livemax",
         )
 
     def act_seconds_of(self, policy: str, owner: str, status: int) -> Histogram:
@@ -64,4 +92,8 @@ class Metrics:
 
     def render(self) -> bytes:
         """The exposition text."""
-        return generate_latest(self.registry)
+        if self._folder is None:
+            return generate_latest(self.registry)
+        together = CollectorRegistry()
+        MultiProcessCollector(together, str(self._folder))  # type: ignore[no-untyped-call]
+        return generate_latest(together)

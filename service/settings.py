@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from lamo.errors import ConfigError
@@ -31,8 +31,17 @@ class Settings(BaseSettings):
     fsync: Literal["always", "everysec"] = Field(
         "everysec", description="the private Redis writes to disk before each answer, or every second"
     )
+    workers: int = Field(
+        0,
+        ge=0,
+        le=256,
+        description="HTTP worker processes in front of one engine process per device; "
+        "with 0 and one device, one process does both",
+    )
     device: str = Field(
-        "auto", description="where policies run: auto (cuda where there is one, else cpu), cpu, cuda, cuda:1, ..."
+        "auto",
+        description="where policies run: auto (cuda where there is one, else cpu), cpu, cuda, cuda:1, ...; "
+        "several as cuda:0,cuda:1 are an engine process each, with episodes spread over them",
     )
     dtype: Literal["float32", "bfloat16"] = Field("float32", description="what networks compute in")
     reproducible: bool = Field(
@@ -60,6 +69,24 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="least severity of logged events"
     )
+
+    @property
+    def devices(self) -> list[str]:
+        """Each device that policies run on."""
+        return self.device.split(",")
+
+    @property
+    def several_processes(self) -> bool:
+        """Whether HTTP and engines are processes of their own."""
+        return self.workers > 0 or len(self.devices) > 1
+
+    @field_validator("device")
+    @classmethod
+    def _named_devices(cls, device: str) -> str:
+        names = [name.strip() for name in device.split(",")]
+        if not all(names):
+            raise ValueError("name a device on either side of each comma")
+        return ",".join(names)
 
     @model_validator(mode="after")
     def _asked_to_be_public(self) -> Settings:

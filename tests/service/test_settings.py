@@ -38,6 +38,8 @@ def test_every_setting_says_its_effect():
         ({"port": "70000"}, "option --port (LAMO_PORT) is '70000'"),
         ({"dtype": "float16"}, "option --dtype (LAMO_DTYPE) is 'float16'"),
         ({"batch_limit": "0"}, "option --batch-limit (LAMO_BATCH_LIMIT) is '0'"),
+        ({"workers": "-1"}, "option --workers (LAMO_WORKERS) is '-1'"),
+        ({"device": "cpu,"}, "option --device (LAMO_DEVICE) is 'cpu,': name a device on either side of each comma"),
         ({"grace_seconds": "nan"}, "option --grace-seconds (LAMO_GRACE_SECONDS) is 'nan'"),
     ],
     ids=str,
@@ -46,6 +48,20 @@ def test_a_bad_option_is_refused_by_name(options, sentence, tmp_path):
     with pytest.raises(ConfigError) as refused:
         Settings.read(({"policies": tmp_path} if options else {}) | options)
     assert sentence in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "devices", "several"),
+    [
+        ({}, ["auto"], False),
+        ({"workers": 1}, ["auto"], True),
+        ({"device": "cuda:0, cuda:1"}, ["cuda:0", "cuda:1"], True),
+    ],
+    ids=str,
+)
+def test_workers_or_devices_make_several_processes(options, devices, several, tmp_path):
+    settings = Settings.read({"policies": tmp_path} | options)
+    assert (settings.devices, settings.several_processes) == (devices, several)
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.0.7", "robots.example"])
@@ -80,8 +96,11 @@ def test_the_command_ends_with_one_sentence_and_code_2(arguments, sentence, caps
     assert said.err.count("\n") == 1
 
 
-def test_a_port_that_is_taken_is_told_with_its_number(checkpoint_directory, capsys):
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_a_port_that_is_taken_is_told_with_its_number(checkpoint_directory, capsys, workers):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        assert main(["--policies", str(checkpoint_directory.parent), "--port", str(port)]) == 2
+        assert (
+            main(["--policies", str(checkpoint_directory.parent), "--port", str(port), "--workers", workers]) == 2
+        )
     assert f"cannot listen on 127.0.0.1 port {port}" in capsys.readouterr().err

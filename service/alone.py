@@ -1,0 +1,31 @@
+"""Alone: the whole service in this process, HTTP and engine on one event loop; what small hosts need."""
+
+from __future__ import annotations
+
+from lamo import checkpoint
+from service.app import create_app
+from service.lifecycle import Lifecycle
+from service.logs import log_to_stderr
+from service.server import listen, serve_http, url_of
+from service.settings import Settings
+
+
+def serve_alone(settings: Settings) -> None:
+    """Serve until told to stop.
+
+    Raises:
+        ConfigError: the port, the device or the data directory cannot be used.
+        CheckpointError: a checkpoint cannot be used.
+    """
+    checkpoint.find(settings.policies)
+    log_to_stderr(settings.log_level)
+    listener = listen(settings.host, settings.port)
+    app = create_app(settings, url=url_of(listener))
+    lifecycle: Lifecycle = app.state.lifecycle
+
+    def drain() -> None:
+        lifecycle.draining = True
+
+    serve_http(app, listener, settings, drain=drain, over=lambda: lifecycle.failure is not None)
+    if lifecycle.failure is not None:
+        raise lifecycle.failure

@@ -1,0 +1,43 @@
+"""ASGI: the HTTP application in front of whatever serves, in this process or beyond a socket. Loads no torch."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.types import Lifespan, Receive, Scope, Send
+
+from lamo.errors import ServiceError
+from service.hot import Hot
+from service.intake import Intake
+from service.metrics import Metrics
+from service.problems import Problems
+from service.routes import router
+from service.serving import Serving
+from service.version import server_version
+
+
+def asgi_app(serving: Serving, metrics: Metrics, *, lifespan: Lifespan[FastAPI], max_body_bytes: int) -> FastAPI:
+    """Routes, one handler for every failure, and limits on what comes in."""
+    app = Application(title="LaMo serving", version=server_version(), lifespan=lifespan)
+    app.state.serving, app.state.metrics = serving, metrics
+    app.include_router(router)
+    problems = Problems(metrics)
+    for failure in (ServiceError, RequestValidationError, HTTPException, Exception):
+        app.add_exception_handler(failure, problems.handle)
+    app.intake = Intake(app.beyond_intake, Hot(serving, problems), problems, max_body_bytes)
+    return app
+
+
+class Application(FastAPI):
+    """FastAPI behind an intake, which everything meets before FastAPI's own middleware, and acts instead of it."""
+
+    intake: Intake
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        await self.intake(scope, receive, send)
+
+    async def beyond_intake(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request that the intake lets through."""
+        await super().__call__(scope, receive, send)

@@ -1,0 +1,71 @@
+"""Child: one process under a supervisor; the end of the pipe between them tells it to leave."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+from collections.abc import Callable
+from contextlib import suppress
+
+_SPAWN = multiprocessing.get_context("spawn")
+"""Not fork: a copy of a process with threads and an event loop may hang."""
+
+
+class Child:
+    """A process that has been started.
+
+    Args:
+        name: what logs call it.
+        target: runs in the process with `arguments` and its end of the pipe, over which it says None once it is
+            open, or the sentence that says why it cannot be.
+    """
+
+    def __init__(self, name: str, target: Callable[..., None], arguments: tuple[object, ...]) -> None:
+        self.name = name
+        self._pipe, self._others = _SPAWN.Pipe()
+        self._process = _SPAWN.Process(name=name, target=target, args=(*arguments, self._others), daemon=True)
+        self.opened = False
+        self.failure: str | None = None
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid or 0
+
+    @property
+    def exit_code(self) -> int | None:
+        """How it ended; minus the signal that killed it."""
+        return self._process.exitcode
+
+    def start(self) -> None:
+        """Start it."""
+        self._process.start()
+        self._others.close()
+
+    def leave(self) -> None:
+        """Tell it to finish what it does and end."""
+        self._hear()
+        self._pipe.close()
+
+    def kill(self) -> None:
+        """End it at once."""
+        self._process.kill()
+
+    async def ended(self) -> None:
+        """Return when it has ended; `opened` and `failure` are what it said."""
+        loop = asyncio.get_running_loop()
+        end = asyncio.Event()
+        loop.add_reader(self._process.sentinel, end.set)
+        try:
+            await end.wait()
+        finally:
+            loop.remove_reader(self._process.sentinel)
+        self._process.join()
+        self._hear()
+        self._pipe.close()
+
+    def _hear(self) -> None:
+        with suppress(OSError, EOFError):  # closed, by us or by its end
+            while self._pipe.poll():
+                word = self._pipe.recv()
+                self.opened, self.failure = word is None, word

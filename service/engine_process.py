@@ -1,0 +1,72 @@
+"""EngineProcess: one process that has the policies on one device and the episodes, and serves the HTTP workers."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import shutil
+import signal
+import sys
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import uvloop
+
+from lamo.errors import LamoError
+from service.engine_server import EngineServer
+from service.lifecycle import Lifecycle
+from service.local import Local
+from service.logs import log_to_stderr
+from service.metrics import Metrics
+from service.settings import Settings
+
+LEFT_SECONDS = 0.05
+
+WORKERS_SECONDS = 2.0
+"""How much longer than their own grace workers may take to leave."""
+
+
+def serve_engine(settings: Settings, folder: Path, path: Path, supervisor: Connection) -> None:
+    """Serve until told to stop: by SIGTERM, or by the supervisor's end of the pipe being closed.
+
+    Args:
+        settings: with one device.
+        folder: where all processes count their metrics.
+        path: of the socket to listen on.
+        supervisor: told None once this engine is open, or the sentence that says why it cannot be.
+    """
+    log_to_stderr(settings.log_level)
+    try:
+        uvloop.run(_serve(settings, folder, path, supervisor))
+    except LamoError as error:
+        supervisor.send(str(error))
+        sys.exit(2)
+    finally:
+        parent = multiprocessing.parent_process()
+        if parent is not None and not parent.is_alive():
+            shutil.rmtree(folder, ignore_errors=True)  # which the supervisor would have done
+
+
+async def _serve(settings: Settings, folder: Path, path: Path, supervisor: Connection) -> None:
+    told = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_reader(supervisor.fileno(), told.set)
+    loop.add_signal_handler(signal.SIGTERM, told.set)
+    lifecycle = Lifecycle.of(settings, Metrics(folder))
+    async with lifecycle, EngineServer(Local(lifecycle), path) as server:
+        await lifecycle.wait_opened()
+        if lifecycle.failure is not None:
+            raise lifecycle.failure
+        supervisor.send(None)
+        await told.wait()
+        loop.remove_reader(supervisor.fileno())
+        lifecycle.draining = True
+        await _workers_left(server, settings.grace_seconds + WORKERS_SECONDS)
+
+
+async def _workers_left(server: EngineServer, seconds: float) -> None:
+    """Wait until the workers have finished their requests: an engine leaves last."""
+    loop = asyncio.get_running_loop()
+    until = loop.time() + seconds
+    while not server.left and loop.time() < until:
+        await asyncio.sleep(LEFT_SECONDS)

@@ -1,0 +1,115 @@
+"""EngineServer: the engine's end of the Unix socket; it asks a `Serving` of its process for the workers."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from lamo.errors import InternalError, ServiceError
+from lamo.wire import EndRequest, StartRequest
+from service.frames import Frames, asked_step
+from service.serving import Serving
+
+logger = logging.getLogger(__name__)
+
+Method = Callable[..., Awaitable[object]]
+
+
+class EngineServer:
+    """Answers every worker that connects.
+
+    Attributes:
+        path: of the socket.
+    """
+
+    def __init__(self, serving: Serving, path: Path) -> None:
+        self.path = path
+        self._methods = _methods(serving)
+        self._connections: set[_Connection] = set()
+        self._server: asyncio.Server | None = None
+
+    @property
+    def left(self) -> bool:
+        """Whether no worker is connected."""
+        return not self._connections
+
+    async def __aenter__(self) -> Self:
+        self.path.unlink(missing_ok=True)  # a dead engine's
+        self._server = await asyncio.get_running_loop().create_unix_server(self._connected, str(self.path))
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._server is not None:
+            self._server.close()
+        for connection in list(self._connections):
+            connection.frames.close()
+
+    def _connected(self) -> Frames:
+        connection = _Connection(self._methods, self._connections.discard)
+        self._connections.add(connection)
+        return connection.frames
+
+
+class _Connection:
+    """One worker's calls."""
+
+    def __init__(self, methods: dict[str, Method], lost: Callable[[_Connection], None]) -> None:
+        self.frames = Frames(self._received, self._lost)
+        self._methods = methods
+        self._forget = lost
+        self._calls: dict[int, asyncio.Task[None]] = {}
+
+    def _received(self, frame: list[Any]) -> None:
+        number, method, arguments = frame
+        if method is not None:
+            self._calls[number] = asyncio.create_task(self._answer(number, self._methods[method], arguments))
+        elif number in self._calls:
+            self._calls.pop(number).cancel()
+
+    async def _answer(self, number: int, method: Method, arguments: Sequence[Any]) -> None:
+        answer: object
+        try:
+            answer = await method(*arguments)
+        except ServiceError as error:
+            answer = error
+        except Exception:
+            logger.exception("a call failed")
+            answer = InternalError("the service failed; the engine's log has the reason")
+        finally:
+            self._calls.pop(number, None)
+        self.frames.send((number, answer))
+
+    def _lost(self) -> None:
+        """The worker is gone, and with it whoever waited for its answers."""
+        self._forget(self)
+        for call in self._calls.values():
+            call.cancel()
+
+
+def _methods(serving: Serving) -> dict[str, Method]:
+    """What workers may ask, with arguments as frames hold them."""
+
+    async def start(fields: dict[str, Any], episode_id: str) -> object:
+        return await serving.start(StartRequest.model_construct(**fields), episode_id)
+
+    async def end(episode_id: str, fields: dict[str, Any]) -> object:
+        return await serving.end(episode_id, EndRequest.model_construct(**fields))
+
+    return {
+        "policies": serving.policies,
+        "policy": serving.policy,
+        "start": start,
+        "act": lambda values: serving.act(asked_step(values)),
+        "act_together": lambda items: serving.act_together([asked_step(values) for values in items]),
+        "end": end,
+        "state": serving.state,
+        "delete": serving.delete,
+        "health": serving.health,
+        "readiness": serving.readiness,
+    }

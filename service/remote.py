@@ -1,0 +1,145 @@
+"""Remote: the service in engine processes of this machine, as the interface that routes ask."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from lamo.errors import Draining, ServiceError
+from lamo.wire import (
+    ActAnswer,
+    EndRequest,
+    EpisodeState,
+    EpisodeSummary,
+    Health,
+    PolicyInfo,
+    PolicyList,
+    StartRequest,
+)
+from service.frames import step_values
+from service.link import Link
+from service.serving import AskedStep
+
+PROBE_SECONDS = 8.0
+"""An engine that says nothing for this long has stalled; the contract tells it within 10 s."""
+
+
+class Remote:
+    """A `Serving` over one engine process per device; an episode's id says which of them has it.
+
+    Attributes:
+        draining: whether this worker is shutting down.
+    """
+
+    def __init__(self, sockets: Sequence[Path]) -> None:
+        self.draining = False
+        self._links = [Link(path) for path in sockets]
+
+    async def __aenter__(self) -> Self:
+        for link in self._links:
+            link.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for link in self._links:
+            await link.close()
+
+    async def policies(self) -> PolicyList:
+        """See `Serving.policies`."""
+        return PolicyList.model_validate(await self._links[0].ask("policies"))
+
+    async def policy(self, name: str) -> PolicyInfo:
+        """See `Serving.policy`."""
+        return PolicyInfo.model_validate(await self._links[0].ask("policy", name))
+
+    async def start(self, request: StartRequest, episode_id: str | None = None) -> tuple[EpisodeState, bool]:
+        """See `Serving.start`."""
+        if self.draining:
+            raise Draining("the service shuts down and takes no new episodes", retry_after_ms=1000)
+        if episode_id is None:
+            episode_id = secrets.token_urlsafe(24)  # here: the id says which engine to ask
+        state, started = await self._link(episode_id).ask("start", request, episode_id)
+        return EpisodeState.model_validate(state), started
+
+    async def act(self, asked: AskedStep) -> ActAnswer:
+        """See `Serving.act`."""
+        return ActAnswer.model_validate(await self._link(asked.episode_id).ask("act", step_values(asked)))
+
+    async def act_together(self, asked: Sequence[AskedStep]) -> list[ActAnswer | ServiceError]:
+        """See `Serving.act_together`; each engine gets its episodes' steps in one call."""
+        companies: dict[Link, list[int]] = {}
+        for index, step in enumerate(asked):
+            companies.setdefault(self._link(step.episode_id), []).append(index)
+        outcomes: dict[int, ActAnswer | ServiceError] = {}
+
+        async def ask(link: Link, indices: list[int]) -> None:
+            answers = await _together(link, [asked[index] for index in indices])
+            outcomes.update(zip(indices, answers, strict=True))
+
+        await asyncio.gather(*(ask(link, indices) for link, indices in companies.items()))
+        return [outcomes[index] for index in range(len(asked))]
+
+    async def end(self, episode_id: str, request: EndRequest) -> EpisodeSummary:
+        """See `Serving.end`."""
+        return EpisodeSummary.model_validate(await self._link(episode_id).ask("end", episode_id, request))
+
+    async def state(self, episode_id: str) -> EpisodeState:
+        """See `Serving.state`."""
+        return EpisodeState.model_validate(await self._link(episode_id).ask("state", episode_id))
+
+    async def delete(self, episode_id: str) -> None:
+        """See `Serving.delete`."""
+        await self._link(episode_id).ask("delete", episode_id)
+
+    async def health(self) -> Health:
+        """See `Serving.health`: the worst of all. An engine that is being started again has not stalled."""
+        return _worst("ok", await asyncio.gather(*map(_health, self._links)))
+
+    async def readiness(self) -> Health:
+        """See `Serving.readiness`: ready if every engine is."""
+        if self.draining:
+            return Health(status="draining")
+        return _worst("ready", await asyncio.gather(*map(_readiness, self._links)))
+
+    def _link(self, episode_id: str) -> Link:
+        """The same in every worker and after every restart, so that an episode's window stays where it is."""
+        return self._links[zlib.crc32(episode_id.encode()) % len(self._links)]
+
+
+async def _together(link: Link, asked: list[AskedStep]) -> list[ActAnswer | ServiceError]:
+    try:
+        answers = await link.ask("act_together", [step_values(step) for step in asked])
+    except ServiceError as error:
+        return [error] * len(asked)
+    return [answer if isinstance(answer, ServiceError) else ActAnswer.model_validate(answer) for answer in answers]
+
+
+async def _health(link: Link) -> Health:
+    try:
+        async with asyncio.timeout(PROBE_SECONDS):
+            return Health.model_validate(await link.ask("health"))
+    except TimeoutError:
+        return Health(status="stalled", detail=f"an engine did not answer for {PROBE_SECONDS:.0f} s")
+    except ServiceError as error:
+        return Health(status="ok", detail=error.detail)
+
+
+async def _readiness(link: Link) -> Health:
+    try:
+        async with asyncio.timeout(PROBE_SECONDS):
+            return Health.model_validate(await link.ask("readiness"))
+    except TimeoutError:
+        return Health(status="loading", detail=f"an engine did not answer for {PROBE_SECONDS:.0f} s")
+    except ServiceError as error:
+        return Health(status="loading", detail=error.detail)
+
+
+def _worst(good: str, answers: Sequence[Health]) -> Health:
+    return next((answer for answer in answers if answer.status != good), answers[0])
