@@ -36,6 +36,7 @@ class Sample:
         unanswered: how many of the latencies belong to steps that were given up.
         refused: answers that were no action; the same step was sent again.
         seconds, cpu_seconds: of the whole; CPU time of the server's processes.
+        others_seconds: CPU time of everything else on the machine but the callers.
     """
 
     latencies_ms: list[float] = field(default_factory=list)
@@ -43,6 +44,7 @@ class Sample:
     refused: int = 0
     seconds: float = 0.0
     cpu_seconds: float = 0.0
+    others_seconds: float = 0.0
 
 
 class Caller:
@@ -105,14 +107,14 @@ class Caller:
 
 async def closed_loop(process: PeerProcess, callers: Sequence[Caller], seconds: float) -> Sample:
     """Each caller asks again as soon as it is answered; steps under way at the end are waited for and counted."""
-    sample, cpu_before, began = Sample(), process.cpu_seconds(), time.perf_counter()
+    sample, before, began = Sample(), _used(process), time.perf_counter()
 
     async def play(caller: Caller) -> None:
         while (now := time.perf_counter()) < began + seconds:
             await _step(caller, sample, since=now)
 
     await asyncio.gather(*map(play, callers))
-    return _finish(sample, process, began, cpu_before)
+    return _finish(sample, process, began, before)
 
 
 async def open_loop(process: PeerProcess, callers: Sequence[Caller], rate: float, seconds: float) -> Sample:
@@ -121,7 +123,7 @@ async def open_loop(process: PeerProcess, callers: Sequence[Caller], rate: float
     A caller who still waits for its last step cannot send the next: that one's latency grows meanwhile, so a
     slow server does not thin out its own load.
     """
-    sample, cpu_before, began = Sample(), process.cpu_seconds(), time.perf_counter()
+    sample, before, began = Sample(), _used(process), time.perf_counter()
     period = len(callers) / rate
     phases = np.random.default_rng(0).permutation(len(callers)) / len(callers)
 
@@ -136,7 +138,7 @@ async def open_loop(process: PeerProcess, callers: Sequence[Caller], rate: float
             await _step(caller, sample, since=float(due))
 
     await asyncio.gather(*map(play, callers, phases.tolist()))
-    return _finish(sample, process, began, cpu_before)
+    return _finish(sample, process, began, before)
 
 
 async def check_actions(policy: Policy, callers: Sequence[Caller], title: str) -> None:
@@ -146,11 +148,11 @@ async def check_actions(policy: Policy, callers: Sequence[Caller], title: str) -
         SystemExit: they do not, to 1e-5; nothing is reported about such a server.
     """
     checked = callers[:CHECKED_EPISODES]
-    await asyncio.wait_for(_first_answer(checked[0]), FIRST_ANSWER_SECONDS)
-    await asyncio.gather(*(caller.open() for caller in checked))
     rewards = np.random.default_rng(1).standard_normal(policy.config.context_length + 3).astype(np.float32)
     rewards[0] = 0.0
     wanted = np.array([_in_process(policy, caller.observations, rewards) for caller in checked])
+    await asyncio.wait_for(_first_answer(checked[0]), FIRST_ANSWER_SECONDS)
+    await asyncio.gather(*(caller.open() for caller in checked))
     got = [await asyncio.gather(*(caller.act(float(reward)) for caller in checked)) for reward in rewards]
     if any(action is None for actions in got for action in actions):
         raise SystemExit(f"{title} refuses steps of {CHECKED_EPISODES} episodes at once")
@@ -188,7 +190,11 @@ async def _step(caller: Caller, sample: Sample, *, since: float) -> None:
     await caller.go_on()
 
 
-def _finish(sample: Sample, process: PeerProcess, began: float, cpu_before: float) -> Sample:
+def _used(process: PeerProcess) -> NDArray[np.float64]:  # [2], CPU seconds
+    return np.array([process.cpu_seconds(), process.others_seconds()])
+
+
+def _finish(sample: Sample, process: PeerProcess, began: float, before: NDArray[np.float64]) -> Sample:
     sample.seconds = time.perf_counter() - began
-    sample.cpu_seconds = process.cpu_seconds() - cpu_before
+    sample.cpu_seconds, sample.others_seconds = (_used(process) - before).tolist()
     return sample

@@ -38,6 +38,7 @@ class Figures:
         cpu_ms: CPU time of all the server's processes per answered step.
         answered: share of the steps; below 1 the open loop was given up and the latencies are lower bounds.
         refused: answers that were no action, per answered step.
+        others: cores that other work on the machine kept busy meanwhile.
     """
 
     per_second: float
@@ -47,6 +48,7 @@ class Figures:
     cpu_ms: float
     answered: float
     refused: float
+    others: float
 
     @classmethod
     def of(cls, sample: Sample) -> Figures:
@@ -62,6 +64,7 @@ class Figures:
             cpu_ms=1000 * sample.cpu_seconds / max(answered, 1),
             answered=answered / steps,
             refused=sample.refused / max(answered, 1),
+            others=sample.others_seconds / sample.seconds,
         )
 
     @classmethod
@@ -131,7 +134,9 @@ class PeerResults:
             for load in self._loads(policy, rated=False)
             for title, figures in self._medians(load).items()
         ]
-        return markdown_table("server|episodes|steps/s|p50 ms|p95|p99|CPU ms/step|refused per step", rows)
+        return markdown_table(
+            "server|episodes|steps/s|p50 ms|p95|p99|CPU ms/step|cores others used|refused per step", rows
+        )
 
     def _open(self, policy: str) -> str:
         rows = [
@@ -139,7 +144,9 @@ class PeerResults:
             for load in self._loads(policy, rated=True)
             for title, figures in self._medians(load).items()
         ]
-        return markdown_table("server|steps/s asked for|answered|p50 ms|p95|p99|CPU ms/step", rows)
+        return markdown_table(
+            "server|steps/s asked for|answered|p50 ms|p95|p99|CPU ms/step|cores others used", rows
+        )
 
     def _memory(self) -> str:
         rows = [
@@ -174,7 +181,7 @@ class PeerResults:
 def _row(figures: Figures) -> list[str]:
     lower_bound = ">" if figures.answered < 1 else ""
     latencies = (figures.p50_ms, figures.p95_ms, figures.p99_ms)
-    return [*(f"{lower_bound}{value:.4g}" for value in latencies), f"{figures.cpu_ms:.2f}"]
+    return [*(f"{lower_bound}{value:.4g}" for value in latencies), f"{figures.cpu_ms:.2f}", f"{figures.others:.1f}"]
 
 
 def _ratio_row(load: Load, title: str, figures: Figures, medians: dict[str, Figures]) -> list[str]:

@@ -87,7 +87,7 @@ class Connection(asyncio.Protocol):
         )
         cast(asyncio.Transport, self._transport).write(head.encode() + payload)
         status, content = await self._answer
-        return status, json.loads(content) if content and status < 300 else content
+        return status, json.loads(content) if content and 200 <= status < 300 else content
 
     def close(self) -> None:
         """Close it, if it is open."""

@@ -38,6 +38,9 @@ FRAMEWORKS = ("fastapi", "uvicorn", "litserve", "ray", "bentoml")
 WARM_UP_SHARE = 0.2
 """Of a closed loop's seconds; BentoML's batching learns from the first requests."""
 
+LEAST_STEPS = 2
+"""Of each caller of an open loop; at low rates fewer callers share it."""
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -84,6 +87,7 @@ class Turn:
         say(f"  {len(callers)} episodes: {figures.per_second:.1f} steps/s, p99 {figures.p99_ms:.1f} ms")
 
     async def _open(self, callers: Sequence[Caller], rate: float) -> None:
+        callers = callers[: max(1, int(rate * self.options.seconds / LEAST_STEPS))]
         sample = await open_loop(self.process, callers, rate, self.options.seconds)
         figures = self.results.add(Load(self.name, len(callers), rate), self.server.title, sample)
         say(f"  {rate:g} steps/s: {100 * figures.answered:.0f} % answered, p99 {figures.p99_ms:.1f} ms")
