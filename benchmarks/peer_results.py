@@ -134,9 +134,7 @@ class PeerResults:
             for load in self._loads(policy, rated=False)
             for title, figures in self._medians(load).items()
         ]
-        return markdown_table(
-            "server|episodes|steps/s|p50 ms|p95|p99|CPU ms/step|cores others used|refused per step", rows
-        )
+        return markdown_table("server|episodes|steps/s|p50 ms|p95|p99|CPU ms|cores others used|refused", rows)
 
     def _open(self, policy: str) -> str:
         rows = [
@@ -144,9 +142,7 @@ class PeerResults:
             for load in self._loads(policy, rated=True)
             for title, figures in self._medians(load).items()
         ]
-        return markdown_table(
-            "server|steps/s asked for|answered|p50 ms|p95|p99|CPU ms/step|cores others used", rows
-        )
+        return markdown_table("server|steps/s asked for|answered|p50 ms|p95|p99|CPU ms|cores others used", rows)
 
     def _memory(self) -> str:
         rows = [

@@ -14,6 +14,7 @@ import argparse
 import asyncio
 import dataclasses
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -119,6 +120,7 @@ def describe(options: argparse.Namespace) -> dict[str, str]:
     facts = describe_machine(options.threads)
     facts["torch"] = torch.__version__
     facts["versions"] = ", ".join(f"{name} {version(name)}" for name in FRAMEWORKS)
+    facts["CPU ms, cores others used"] = "of all processes of the server per step; by other work on the machine"
     facts["rows"] = f"median of {options.rounds} turns of {options.seconds:g} s, one server alive at a time"
     facts["checked"] = "every server answered short episodes with the in-process policy's actions, to 1e-5"
     return facts
@@ -132,6 +134,7 @@ def say(text: str) -> None:
 def main() -> None:
     """Measure and print the page."""
     options = parse_options()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("told to stop"))  # so that the server under way is ended too
     with tempfile.TemporaryDirectory(prefix="lamo-peers-") as folder:
         results = run(options, Path(folder))
     print(results.markdown(options.out.with_suffix(".png").name), end="")
