@@ -3,10 +3,11 @@ PYTHON ?= python3
 VENV   ?= .venv
 DEMO   ?=           # --short for the quick form
 OWN    ?=           # the same for own-task
+PEERS  ?=           # options of benchmarks/peers.py
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo own-task test check lint types bench serve clean
+.PHONY: help setup demo own-task test check lint types bench bench-peers serve clean
 
 help:                 ## List the commands
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -44,6 +45,15 @@ types: setup          ## mypy, strict
 
 bench: setup          ## Benchmarks; see docs/performance.md
 	$(BIN)/python benchmarks/serve.py
+
+bench-peers: build/peers-venv/.installed  ## The service beside other serving frameworks, in an environment of its own
+	PYTHONPATH=. build/peers-venv/bin/python benchmarks/peers.py $(PEERS)
+
+build/peers-venv/.installed: benchmarks/peers/constraints.txt
+	$(PYTHON) -m venv build/peers-venv
+	build/peers-venv/bin/python -m pip install --quiet --upgrade pip
+	build/peers-venv/bin/python -m pip install --quiet -r benchmarks/peers/constraints.txt
+	@touch $@
 
 serve: setup          ## Serve what the demo left in demo/policies
 	$(BIN)/lamo-serve --policies demo/policies
