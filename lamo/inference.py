@@ -25,15 +25,15 @@ class Memory:
     """Keys and values of every block, one slot per live window, allocated once.
 
     Attributes:
-        slots: how many windows it has room for.
-        keys, values: [n_layer, slots, tokens, n_embd]; always finite, for a token that is masked still counts.
+        slots: how many windows it has room for; one more slot, with this number, is for what nobody reads again.
+        keys, values: [n_layer, slots + 1, tokens, n_embd]; always finite, for a token that is masked still counts.
     """
 
     def __init__(
         self, config: TrunkConfig, *, tokens: int, limit_bytes: int, device: torch.device, dtype: torch.dtype
     ) -> None:
         self.slots = limit_bytes // slot_bytes(config, tokens, dtype)
-        shape = (config.n_layer, self.slots, tokens, config.n_embd)
+        shape = (config.n_layer, self.slots + 1, tokens, config.n_embd)
         self.keys, self.values = (_zeros(shape, device, dtype) for _ in range(2))
 
     def clear(self, slot: int) -> None:
@@ -49,9 +49,8 @@ def slot_bytes(config: TrunkConfig, tokens: int, dtype: torch.dtype) -> int:
 
 def _zeros(shape: tuple[int, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
     """On a CPU as pages that the system gives, zeroed, when they are first written."""
-    count = int(np.prod(shape))
-    if device.type == "cpu" and count:
-        return torch.from_numpy(np.zeros(count * dtype.itemsize, np.uint8)).view(dtype).view(shape)
+    if device.type == "cpu":
+        return torch.from_numpy(np.zeros(int(np.prod(shape)) * dtype.itemsize, np.uint8)).view(dtype).view(shape)
     return torch.zeros(shape, device=device, dtype=dtype)
 
 

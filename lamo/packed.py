@@ -71,6 +71,7 @@ def step_rows(
 ) -> Rows:
     """The last action, return-to-go and observation of windows whose earlier tokens are in their slots."""
     rows = len(windows)
+    kinds, indices = _step_layout(rows)
     steps = np.array([window.step for window in windows], np.int64)
     cached = np.array([fill_tokens(len(window.returns_to_go) - 1) for window in windows], np.int64)
     return Rows(
@@ -81,8 +82,8 @@ def step_rows(
         actions=np.stack([window.actions[-2] for window in windows]),
         state_timesteps=steps,
         action_timesteps=steps - 1,
-        kinds=np.tile((ACTION, RETURN, STATE), rows),
-        indices=np.repeat(np.arange(rows), STEP_TOKENS),
+        kinds=kinds,
+        indices=indices,
         last=STEP_TOKENS * np.arange(1, rows + 1) - 1,
         slots=slots,
         cached=cached,
@@ -98,10 +99,9 @@ def fill_rows(
     """Whole windows, padded at their ends to so many timesteps; unpadded, and then of one length, if None."""
     rows, length = len(windows), len(windows[0].returns_to_go) if timesteps is None else timesteps
     tokens = fill_tokens(length)
+    kinds, indices = _fill_layout(rows, length)
     starts = np.array([window.start for window in windows], np.int64)
     within = np.arange(length)
-    kinds = np.tile((RETURN, STATE, ACTION), length)[:tokens]
-    widths = np.array([length, length, length - 1])[kinds]
     lengths = np.array([len(window.returns_to_go) for window in windows], np.int64)
     return Rows(
         tokens=tokens,
@@ -111,13 +111,38 @@ def fill_rows(
         actions=np.concatenate([_padded(window.actions[:-1], length - 1) for window in windows]),
         state_timesteps=np.where(within < lengths[:, None], starts[:, None] + within, 0).reshape(-1),
         action_timesteps=np.where(within < lengths[:, None], starts[:, None] + within, 0)[:, :-1].reshape(-1),
-        kinds=np.tile(kinds, rows),
-        indices=(np.arange(rows)[:, None] * widths + np.repeat(within, 3)[:tokens]).reshape(-1),
+        kinds=kinds,
+        indices=indices,
         last=np.arange(rows) * tokens + 3 * lengths - 2,
         slots=slots,
         cached=None,
         real=None if timesteps is None else 3 * lengths - 1,
     )
+
+
+def token_order(rows: int, timesteps: int, *, step: bool) -> Tensor:  # [tokens] int64
+    """`Packed.order` of rows that are all steps, or all fills of so many timesteps."""
+    if step:
+        kinds, indices = _step_layout(rows)
+        counts = (rows, rows)
+    else:
+        kinds, indices = _fill_layout(rows, timesteps)
+        counts = (rows * timesteps, rows * timesteps)
+    return torch.from_numpy(np.array((0, counts[0], sum(counts)))[kinds] + indices)
+
+
+def _step_layout(rows: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """`Rows.kinds` and `Rows.indices` of steps."""
+    return np.tile((ACTION, RETURN, STATE), rows), np.repeat(np.arange(rows), STEP_TOKENS)
+
+
+def _fill_layout(rows: int, timesteps: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """`Rows.kinds` and `Rows.indices` of fills."""
+    tokens = fill_tokens(timesteps)
+    kinds = np.tile((RETURN, STATE, ACTION), timesteps)[:tokens]
+    widths = np.array([timesteps, timesteps, timesteps - 1])[kinds]
+    within = np.repeat(np.arange(timesteps), 3)[:tokens]
+    return np.tile(kinds, rows), (np.arange(rows)[:, None] * widths + within).reshape(-1)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from lamo.batch import Scaling
+from lamo.captured import CapturedPasses
 from lamo.config import PolicyConfig
 from lamo.errors import ConfigError
 from lamo.inference import InferenceNetwork, Memory
@@ -25,7 +26,9 @@ class Passes:
     def __init__(self, model: LamoModel, config: PolicyConfig, scaling: Scaling, slot_bytes: int) -> None:
         if config.trunk is None:
             raise ConfigError(f"policy {config.task!r} has no trunk")
+        self._config = config
         self._scaling = scaling
+        self._captured: CapturedPasses | None = None
         self._network = InferenceNetwork(model)
         self._memory = Memory(
             config.trunk,
@@ -43,10 +46,7 @@ class Passes:
         places: Sequence[Place | None] = [None] * len(windows)
         if names is not None:
             places = self._slots.place(names, windows)
-        groups = group_rows(windows, places)
-        grouped = self._forward([group.rows for group in groups])
-        actions = np.empty_like(grouped)
-        actions[np.concatenate([group.members for group in groups])] = grouped
+        actions = self._forward(windows, places)
         self._keep(windows, places, [bool(np.isfinite(action).all()) for action in actions])
         return actions
 
@@ -63,8 +63,22 @@ class Passes:
                 self._memory.clear(place.slot)
 
     @torch.inference_mode()
-    def _forward(self, parts: Sequence[Rows]) -> NDArray[np.float32]:
-        actions: NDArray[np.float32] = self._network(pack(self._scaling, parts), self._memory).float().cpu().numpy()
+    def capture(self, largest_batch: int) -> None:
+        """On a GPU, capture every pass that batches of up to this size need; takes seconds."""
+        if self._scaling.device.type == "cuda":
+            self._captured = CapturedPasses(self._network, self._memory, self._scaling, self._config, largest_batch)
+
+    @torch.inference_mode()
+    def _forward(
+        self, windows: Sequence[EpisodeWindow], places: Sequence[Place | None]
+    ) -> NDArray[np.float32]:  # [len(windows), action_dim]
+        if self._captured is not None:
+            return self._captured(windows, places)
+        groups = group_rows(windows, places)
+        packed = pack(self._scaling, [group.rows for group in groups])
+        grouped = self._network(packed, self._memory).float().cpu().numpy()
+        actions: NDArray[np.float32] = np.empty_like(grouped)
+        actions[np.concatenate([group.members for group in groups])] = grouped
         return actions
 
 

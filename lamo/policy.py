@@ -137,6 +137,8 @@ class Policy:
 
     def warm_up(self, largest_batch: int) -> None:
         """Run shapes that serving will use once, so that no request pays for first-call costs."""
+        if isinstance(self._proposing, Passes):
+            self._proposing.capture(largest_batch)
         windows = self._longest_windows(np.random.default_rng(0))
         for rows in WARM_UP_ROWS:
             if rows <= largest_batch:
