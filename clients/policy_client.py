@@ -33,8 +33,8 @@ AnswerT = TypeVar("AnswerT", bound=BaseModel | None)
 DEFAULT_DEADLINE_SECONDS = 10.0
 
 DEFAULT_ENCODING = Encoding.JSON
-"""Single acts of tens of numbers are no faster in msgpack, and JSON can be read on the wire
-(`benchmarks/decoding.py`); for many episodes at once msgpack is the faster (`benchmarks/evaluation.py`)."""
+"""For tens of numbers msgpack is no faster, and JSON can be read on the wire; for hundreds it takes half the time
+(`benchmarks/decoding.py`), which is why `lamo-evaluate` speaks it."""
 
 EPISODE_ID_BYTES = 20
 
