@@ -1,9 +1,10 @@
-"""What it costs to read an act from JSON and from msgpack: pydantic alone, and msgspec where it is installed.
+"""What acts cost in JSON and msgpack: read by pydantic, by msgspec where it is installed, and there and back.
 
     python benchmarks/decoding.py
 
 Prints microseconds per message, the best of several rounds, for one act of 17 numbers and a request of 64 such
-acts. "read" is what the service does: into the wire models, and on to checked float32 arrays.
+acts. "read" is what the service does: into the wire models, and on to checked float32 arrays. "there and back" is
+what both sides do: the request written and read, the answer written and read.
 """
 
 from __future__ import annotations
@@ -12,20 +13,45 @@ import importlib
 import json
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import msgpack
 import numpy as np
 
+from clients import calls
+from clients.calls import Call
+from clients.encoding import Encoding
 from lamo import packing
 from lamo.errors import ServiceError
-from lamo.wire import ActRequest
+from lamo.wire import ActAnswer, ActOutcome, ActRequest, ActTogetherAnswer, Timing
 from service import bodies
 from service.arrival import Arrival
 from service.contents import StepContent
 
 OBSERVATION_SIZE, ITEMS = 17, 64
 
+LARGE_SIZE = 376
+"""The largest of Gymnasium's MuJoCo observations, Humanoid's."""
+
 ROUNDS, ROUND_SECONDS = 7, 0.05
+
+TIMING = Timing(queue_ms=0.1, recall_ms=0.1, infer_ms=4.2, commit_ms=0.7, total_ms=5.1, batch_size=64)
+OUTCOME = ActOutcome(
+    status=200,
+    body=ActAnswer(
+        episode_id="e" * 27,
+        step=7,
+        action=[0.25, -0.125, 0.5],
+        return_to_go=71.5,
+        policy="hopper",
+        revision="0123456789ab",
+        committed_step=7,
+        replayed=False,
+        clipped=[],
+        observation_zscore=1.3,
+        timing=TIMING,
+    ),
+)
 
 
 def main() -> None:
@@ -48,6 +74,11 @@ def readings() -> Iterator[tuple[str, bytes, Callable[[bytes], object]]]:
     yield "act, JSON, pydantic", json.dumps(act_json).encode(), ActRequest.model_validate_json
     yield "act, msgpack, msgpack and pydantic", msgpack.packb(act_packed), validate_packed
     yield from readings_with_msgspec(act_json, act_packed)
+    for size in (OBSERVATION_SIZE, LARGE_SIZE):
+        items = [calls.item("e" * 27, 7, np.full(size, 0.1, np.float32), 0.5, None)] * ITEMS
+        for encoding in Encoding:
+            there_and_back = partial(exchange, calls.act_together(items), encoding)
+            yield f"{ITEMS} acts of {size}, {encoding}, there and back", there_and_back(b""), there_and_back
     numbers = np.zeros((ITEMS, OBSERVATION_SIZE), np.float32) + np.float32(0.1)
     yield f"{ITEMS} x {OBSERVATION_SIZE} as one JSON array", json.dumps(numbers.tolist()).encode(), rows_of_json
     yield f"{ITEMS} x {OBSERVATION_SIZE} as one raw array", packing.pack(numbers), rows_of_msgpack
@@ -83,6 +114,19 @@ def read_acts(subtype: str, body: bytes) -> list[StepContent]:
     """A request for many, as the service reads it."""
     items = bodies.read_items(arrived(subtype), body)
     return [StepContent.of(item) for item in items if not isinstance(item, ServiceError)]
+
+
+def exchange(call: Call[ActTogetherAnswer], encoding: Encoding, _: bytes) -> bytes:
+    """A request for many on its way there and back; what was sent."""
+    sent = call.request("http://service", 1.0, encoding).read()
+    arrival = arrived(encoding)
+    items = bodies.read_items(arrival, sent)
+    for item in items:
+        if not isinstance(item, ServiceError):
+            StepContent.of(item)
+    body, media_type = bodies.written(ActTogetherAnswer(items=[OUTCOME] * len(items)), arrival)
+    call.read(200, {"content-type": media_type}, body)
+    return sent
 
 
 def arrived(subtype: str) -> Arrival:

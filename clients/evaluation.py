@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from clients.encoding import Encoding
 from clients.evaluation_config import EvaluationConfig
 from clients.figure import draw_returns
 from clients.policy_client import AsyncPolicyClient, PolicyClient
@@ -61,7 +62,9 @@ class Evaluation:
         """
         make_environment = simulator(self._environment_id(), self.policy)
         self._make_folder()
-        client = AsyncPolicyClient(self.config.url, deadline_seconds=self.config.deadline_seconds)
+        client = AsyncPolicyClient(
+            self.config.url, deadline_seconds=self.config.deadline_seconds, encoding=Encoding.MSGPACK
+        )
         with RemoteAgent(client, self._pinned_policy()) as agent, Progress(len(self.planned)) as progress:
             self._started = agent.started
 

@@ -41,9 +41,13 @@ class WindowCache:
 
     def put(self, episode: LiveEpisode) -> None:
         """Keep the episode as of its newest step."""
-        self.drop(episode.meta.episode_id)
-        self._episodes[episode.meta.episode_id] = episode
-        self._count(episode, 1)
+        episode_id = episode.meta.episode_id
+        before = self._episodes.get(episode_id)
+        if before is None or before.served is not episode.served:
+            self.drop(episode_id)
+            self._count(episode, 1)
+        self._episodes[episode_id] = episode
+        self._episodes.move_to_end(episode_id)
         if len(self._episodes) > self._limit:
             self.drop(next(iter(self._episodes)))
 
