@@ -62,6 +62,7 @@ def serve_http(
         loop="uvloop",
         http="httptools",
         access_log=False,
+        proxy_headers=False,  # nobody asks for a client's address
         log_config=None,
         backlog=BACKLOG,
         timeout_graceful_shutdown=round(settings.grace_seconds),

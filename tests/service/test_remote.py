@@ -12,7 +12,7 @@ import pytest
 
 from lamo.errors import Draining, EngineUnavailable, InternalError, NotReady, StepConflict, UnknownEpisode
 from lamo.wire import ActAnswer, EndRequest, EpisodeState, EpisodeSummary, Health, PolicyList, StartRequest, Timing
-from service.contents import StepContent
+from service.contents import EndContent, StepContent
 from service.engine_server import EngineServer
 from service.remote import Remote
 from service.serving import AskedStep
@@ -63,6 +63,7 @@ class Episodes:
         return [UnknownEpisode("who?") if one.episode_id == "nobody" else await self.act(one) for one in asked]
 
     async def end(self, episode_id, request):
+        self.ending = request
         return EpisodeSummary(
             episode_id=episode_id, length=request.step, episode_return=request.reward, target_return=1,
             terminated=request.terminated, truncated=request.truncated, success=request.success,
@@ -121,6 +122,10 @@ async def test_everything_that_can_be_asked_arrives_and_comes_back(tmp_path):
         assert await remote.act(step("robot")) == await serving.act(step("robot"))
         ending = EndRequest(step=4, reward=0.7, terminated=True, success=True)
         assert await remote.end("robot", ending) == await serving.end("robot", ending)
+        shown = {"dtype": "<f4", "shape": [2], "data": np.array([1, 0.5], np.float32).tobytes()}
+        assert EndContent.of(serving.ending).observation is None
+        await remote.end("robot", EndRequest.model_validate({"step": 4, "reward": 0.0, "observation": shown}))
+        assert EndContent.of(serving.ending).observation.tolist() == [1, 0.5]
         await remote.delete("robot")
         assert "robot" not in serving.episodes
         assert await remote.health() == Health(status="ok")
