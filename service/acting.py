@@ -30,7 +30,9 @@ from service.metrics import Metrics
 from service.recall import Recall, unknown_episode
 from service.records import content_digest
 from service.serving import AskedStep
+from service.settling import Settling
 from service.stepping import Stepping
+from service.waiting import Waiting
 
 CLIENT_LEFT = 499
 """What metrics call an act whose client left before its answer; no answer carries it."""
@@ -48,7 +50,9 @@ class Acting:
         self._cache = WindowCache(cached_episodes, metrics)
         self._recall = Recall(engine, episodes, self._cache, metrics)
         self._serving: asyncio.Task[None] | None = None
-        self.stepping = Stepping(engine, episodes, self._cache, self._recall, metrics, queue_limit=queue_limit)
+        self._waiting = Waiting(self._cache, metrics, limit=queue_limit)
+        settling = Settling(episodes, self._cache, self._recall, self._waiting, metrics)
+        self.stepping = Stepping(engine, self._recall, self._waiting, settling, metrics)
 
     def open(self) -> None:
         """Begin to serve acts."""
@@ -110,7 +114,7 @@ class Acting:
         step = meta.committed_step + 1 if content.step is None else content.step
         served = self._recall.policy_of(meta)
         content.check(served.policy.config, served.name, step)
-        if self.stepping.flight.touches(episode_id):
+        if self._waiting.flight.touches(episode_id):
             raise rules.step_in_flight(episode_id, None)
         self._cache.drop(episode_id)
         ending = _ending(meta, content, step, delayed_reward=served.policy.config.delayed_reward)
@@ -130,10 +134,10 @@ class Acting:
         episode_id, content = asked.episode_id, asked.content
         self._distrust(episode_id, content)
         try:
-            act = self.stepping.flight.find(episode_id, content, asked.deadline)
+            act = self._waiting.flight.find(episode_id, content, asked.deadline)
             if act is None:
                 act = Act(episode_id, content, asked.received_at, asked.deadline)
-                self.stepping.submit(act)
+                self._waiting.submit(act)
         except ServiceError as error:
             return error
         return act.join()
@@ -142,7 +146,7 @@ class Acting:
         if isinstance(wait, Wait):
             wait.act.leave(wait)
             if wait.act.abandoned and not wait.act.resolved:
-                self.stepping.withdraw(wait.act)
+                self._waiting.withdraw(wait.act)
 
     def _count(self, asked: AskedStep, outcome: ActAnswer | ServiceError | None) -> None:
         policy = outcome.policy if isinstance(outcome, ActAnswer) else "unknown"

@@ -19,6 +19,7 @@ class Act:
     Attributes:
         received_at, deadline, taken_at: on the monotonic clock; no deadline is infinity.
         attempts: how often the store's decision sent it back to be decided anew.
+        begun: whether inference has begun for it.
         resolved: whether it was answered or refused.
     """
 
@@ -32,6 +33,7 @@ class Act:
     commit_ms: float = 0.0
     batch_size: int = 0
     attempts: int = 0
+    begun: bool = False
     resolved: bool = False
     _waits: list[Wait] = field(default_factory=list)
 

@@ -1,0 +1,141 @@
+"""Waiting: the acts under way, from their receipt until they are answered or refused, and the busy episodes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from lamo.errors import DeadlineExceeded, InternalError, QueueFull, ServiceError
+from lamo.wire import ActAnswer
+from service.batching import take
+from service.cache import WindowCache
+from service.flight import Act, Flight
+from service.metrics import Metrics
+
+logger = logging.getLogger(__name__)
+
+
+class Waiting:
+    """The queue, and what becomes of those who leave it.
+
+    An act waits until inference begins for it; its episode is busy from when the act is taken until it is resolved.
+
+    Attributes:
+        limit: acts that may wait; more are refused.
+        flight: the acts under way, waiting ones included.
+        changed: set whenever there may be something to take.
+    """
+
+    def __init__(self, cache: WindowCache, metrics: Metrics, *, limit: int) -> None:
+        self.limit = limit
+        self.flight = Flight()
+        self.changed = asyncio.Event()
+        self._cache = cache
+        self._metrics = metrics
+        self._queue: dict[Act, None] = {}
+        self._busy: set[str] = set()
+        self._count = 0
+
+    @property
+    def idle(self) -> bool:
+        """Whether no act is under way."""
+        return not self._queue and not self._busy
+
+    @property
+    def oldest(self) -> float:
+        """When the oldest act not yet taken was received, on the monotonic clock; -infinity if there is none."""
+        return min((act.received_at for act in self._queue), default=-math.inf)
+
+    def submit(self, act: Act) -> None:
+        """Let an act wait.
+
+        Raises:
+            QueueFull: too many wait already.
+        """
+        if self._count >= self.limit:
+            raise QueueFull(f"{self._count} requests wait already; send this again", retry_after_ms=50)
+        self.flight.add(act)
+        self._queue[act] = None
+        self._counted(1)
+        self.changed.set()
+
+    def withdraw(self, act: Act) -> None:
+        """Forget an act that everyone has left, unless inference has begun for it."""
+        if not act.begun:
+            self.refuse(act, DeadlineExceeded("nobody waited for this step any more"))
+
+    def take(self, limit: int) -> list[Act]:
+        """Acts of as many episodes that are not busy, at most `limit`, oldest first; now theirs are."""
+        batch = take(self._queue, self._busy, limit)
+        now = time.monotonic()
+        for act in batch:
+            del self._queue[act]
+            self._busy.add(act.episode_id)
+            act.taken_at = now
+        return batch
+
+    def begin(self, acts: Sequence[Act]) -> None:
+        """Inference begins: they waited until now, less the time in which their episode was read."""
+        now = time.monotonic()
+        for act in acts:
+            act.begun = True
+            act.taken_at = now - act.recall_ms / 1000
+            self._metrics.queue_seconds.observe(act.taken_at - act.received_at)
+        self._counted(-len(acts))
+
+    def put_back(self, act: Act) -> None:
+        """Let an act that was begun be taken once more, before all others."""
+        self._busy.discard(act.episode_id)
+        self._queue = {act: None, **self._queue}
+        if act.begun:
+            act.begun = False
+            self._counted(1)
+        self.changed.set()
+
+    def still_wanted(self, act: Act) -> bool:
+        """Whether it is still to be answered; one whose deadline has passed is refused here."""
+        if act.expired:
+            waited = 1000 * (time.monotonic() - act.received_at)
+            self.refuse(act, DeadlineExceeded(f"the deadline passed before inference, after {waited:.0f} ms"))
+        return not act.resolved
+
+    def answer(self, act: Act, answer: ActAnswer) -> None:
+        """Resolve an act."""
+        self._release(act)
+        act.answer(answer)
+
+    def refuse(self, act: Act, error: ServiceError) -> None:
+        """Resolve an act that has no answer; what is known of its episode is read anew next time."""
+        if not act.resolved:
+            self._cache.drop(act.episode_id)
+            self._release(act)
+            act.refuse(error)
+
+    @contextmanager
+    def refusing(self, acts: Sequence[Act]) -> Iterator[None]:
+        """Whatever goes wrong inside is the answer of those acts that have none yet."""
+        try:
+            yield
+        except ServiceError as error:
+            for act in acts:
+                self.refuse(act, error)
+        except Exception:
+            logger.exception("a batch failed", extra={"episodes": [act.episode_id for act in acts]})
+            for act in acts:
+                self.refuse(act, InternalError("the service failed on this step"))
+
+    def _release(self, act: Act) -> None:
+        self.flight.remove(act)
+        self._busy.discard(act.episode_id)
+        if not act.begun:
+            self._queue.pop(act, None)
+            self._counted(-1)
+        self.changed.set()
+
+    def _counted(self, change: int) -> None:
+        self._count += change
+        self._metrics.queue_depth.set(self._count)
