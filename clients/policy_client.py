@@ -33,8 +33,8 @@ AnswerT = TypeVar("AnswerT", bound=BaseModel | None)
 DEFAULT_DEADLINE_SECONDS = 10.0
 
 DEFAULT_ENCODING = Encoding.JSON
-"""For tens of numbers msgpack is no faster, and JSON can be read on the wire; for hundreds it takes half the time
-(`benchmarks/decoding.py`), which is why `lamo-evaluate` speaks it."""
+"""For tens of numbers msgpack is no faster, and JSON can be read on the wire; for hundreds it takes a third of the
+time (`benchmarks/decoding.py`), which is why `lamo-evaluate` speaks it."""
 
 EPISODE_ID_BYTES = 20
 

@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 
 from starlette.types import Scope, Send
 
+MAX_DIGITS = 18
+"""Of an announced length that are read: Python refuses to read thousands, and these are too many bytes already."""
+
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -37,7 +40,7 @@ class Arrival:
         length = headers.get(b"content-length", b"0")
         return cls(
             request_id=sent_id if _REQUEST_ID.fullmatch(sent_id) else secrets.token_hex(8),
-            announced_bytes=int(length) if length.isdigit() else 0,
+            announced_bytes=int(length[:MAX_DIGITS]) if length.isdigit() else 0,
             content_type=headers.get(b"content-type", b"").decode("latin-1").partition(";")[0].strip().lower(),
             accept=headers.get(b"accept", b"").decode("latin-1").lower(),
         )
