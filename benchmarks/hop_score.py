@@ -31,7 +31,7 @@ from training.runs.run_folder import RunFolder
 from training.runs.train import train
 
 TARGET_RETURNS = {"hopper-medium": 3600.0, "halfcheetah-medium": 6000.0}
-"""Each is one of the task's own: Hopper's first; HalfCheetah's first, 12000, is over twice its data's."""
+"""Each is one of the task's own: Hopper's first; HalfCheetah's first, 12000, is twice the best of its data."""
 
 EVALUATION_SEED = 0
 """Of the episodes, the same for every policy."""
