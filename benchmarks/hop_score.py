@@ -124,9 +124,9 @@ def trained(config: TrainConfig, folder: RunFolder) -> RunFolder:
         ConfigError: the folder holds another run.
     """
     begun = (folder.path / "config.json").exists()
-    if begun and dataclasses.replace(folder.config(), threads=config.threads) != config:
+    if begun and dataclasses.replace(folder.config(), updates=config.updates, threads=config.threads) != config:
         raise ConfigError(f"{folder.path} holds a run of other settings; name another folder with --runs")
-    if not folder.checkpoint.exists():
+    if read_origin(folder.checkpoint).update != config.updates:
         say(f"{folder.name}: training")
         train(config, folder, resume=begun, progress=True)
     return folder
@@ -171,7 +171,7 @@ def parse_options() -> argparse.Namespace:
     add("--dataset", type=named, action="append", default=[], metavar="TASK=DATA", help="instead of the task's own")
     add("--runs", type=Path, default=Path("runs/hop-score"), help="folder of the runs, kept to go on with")
     add("--seeds", type=int, nargs="+", default=[0], help="of training: a policy each")
-    add("--updates", type=int, default=1500, help="of each training run")
+    add("--updates", type=int, default=3000, help="of each training run; more of them go on with a shorter run")
     add("--learning-rate", type=float, default=5e-4, help="high enough for so few updates")
     add("--episodes", type=int, default=100, help="of each policy and hop")
     add("--hops", type=int, nargs="+", default=[5, 10, 15, 20], help="compared with hop 1")
