@@ -88,8 +88,10 @@ def _panel(axes: Axes, task: HopDifferences) -> None:
     axes.set_xticks(range(len(task.hops) - 1), [str(hop) for hop in task.hops[1:]])
     axes.set_xlabel("hop")
     axes.set_ylabel("normalized score less hop 1's")
-    axes.set_title(f"{task.task} (hop 1: {task.of_all()[0].normalized_score:.1f})", fontsize=9)
-    axes.legend(frameon=False, fontsize=8)
+    axes.set_title(f"{task.task}: 95 % intervals, hop 1 scores {task.of_all()[0].normalized_score:.1f}", fontsize=9)
+    axes.set_xlim(-0.5, len(task.hops) - 1.5)
+    if len(series) > 1:
+        axes.legend(frameon=False, fontsize=8)
     quiet(axes)
 
 
