@@ -217,4 +217,4 @@ def test_whoever_is_told_to_stop_while_it_starts_stops_without_a_traceback(check
     process.terminate()
     assert process.wait(60) == 0
     assert "Traceback" not in log.read_text()
-    assert not any(map(lives, family))
+    wait_until(lambda: not any(map(lives, family)))
