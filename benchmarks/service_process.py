@@ -97,9 +97,9 @@ def _wait_until_ready(process: subprocess.Popen[bytes], url: str) -> None:
     raise SystemExit(f"the service at {url} was not ready within {READY_SECONDS:.0f} s")
 
 
-def cpu_seconds_of(pid: int) -> float:
-    """User and system time of a process; NaN where there is no /proc."""
-    status = Path(f"/proc/{pid}/stat")
+def cpu_seconds_of(pid: int, *, first_thread: bool = False) -> float:
+    """User and system time of a process, or of its first thread alone; NaN where there is no /proc."""
+    status = Path(f"/proc/{pid}/task/{pid}/stat" if first_thread else f"/proc/{pid}/stat")
     if not status.exists():
         return float("nan")
     fields = status.read_text().rpartition(")")[2].split()

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 from benchmark_policies import DEMO, write_random
 from closed_loop import Exchange, Robot, Sample, check_health, closed_loop, fill_windows
+from numpy.typing import NDArray
 from results import describe_machine, markdown_table
 from service_process import ServiceProcess, cpu_seconds_of, serving
 
@@ -26,7 +27,9 @@ from clients.policy_client import AsyncPolicyClient
 DEADLINE_SECONDS = 300.0
 """No request is given up."""
 
-HEAD = "processes|route|answers/s|p50 ms|p99|mean batch|CPU HTTP ms|CPU engine|CPU Redis|CPU callers"
+HEAD = (
+    "processes|route|answers/s|p50 ms|p99|mean batch|CPU HTTP ms|CPU engine|of it event loop|CPU Redis|CPU callers"
+)
 
 
 @dataclass(frozen=True)
@@ -65,23 +68,33 @@ class Load:
         self, service: ServiceProcess, calls: Sequence[Callable[[], Awaitable[Exchange]]]
     ) -> list[str]:
         engines = [pid for pid in service.processes() if _runs_policies(pid)]
-        before = sum(map(cpu_seconds_of, engines))
+        before = _engine_seconds(engines)
         sample = await closed_loop(service, calls, self.seconds)
-        return _figures(sample, sum(map(cpu_seconds_of, engines)) - before)
+        return _figures(sample, _engine_seconds(engines) - before)
 
 
-def _figures(sample: Sample, engine_seconds: float) -> list[str]:
+def _engine_seconds(pids: Sequence[int]) -> NDArray[np.float64]:  # [2]
+    """CPU time of the processes that run policies, and of their event loops alone."""
+    return np.array(
+        [sum(cpu_seconds_of(pid, first_thread=first_thread) for pid in pids) for first_thread in (False, True)]
+    )
+
+
+def _figures(
+    sample: Sample,
+    engine_seconds: NDArray[np.float64],  # [2]
+) -> list[str]:
     latencies = [exchange.latency_ms for exchange in sample.exchanges]
     batches = [exchange.timing.batch_size for exchange in sample.exchanges if exchange.timing is not None]
     service, redis, callers = (1000 * sample.cpu_seconds / len(latencies)).tolist()
-    engine = 1000 * engine_seconds / len(latencies)
+    engine, event_loop = (1000 * engine_seconds / len(latencies)).tolist()
     p50, p99 = np.percentile(latencies, (50, 99))
     return [
         f"{sample.rate:.0f}",
         f"{p50:.1f}",
         f"{p99:.1f}",
         f"{np.mean(batches):.1f}" if batches else "",
-        *(f"{cpu:.3f}" for cpu in (service - engine, engine, redis, callers)),
+        *(f"{cpu:.3f}" for cpu in (service - engine, engine, event_loop, redis, callers)),
     ]
 
 

@@ -6,6 +6,7 @@ import asyncio
 import multiprocessing
 from collections.abc import Callable
 from contextlib import suppress
+from multiprocessing.connection import Connection
 
 _SPAWN = multiprocessing.get_context("spawn")
 """Not fork: a copy of a process with threads and an event loop may hang."""
@@ -16,8 +17,10 @@ class Child:
 
     Args:
         name: what logs call it.
-        target: runs in the process with `arguments` and its end of the pipe, over which it says None once it is
-            open, or the sentence that says why it cannot be.
+        target: runs in the process with `arguments` and its end of the pipe, over which it calls `tell`.
+
+    Attributes:
+        opened, failure: what it told before it ended.
     """
 
     def __init__(self, name: str, target: Callable[..., None], arguments: tuple[object, ...]) -> None:
@@ -69,3 +72,9 @@ class Child:
             while self._pipe.poll():
                 word = self._pipe.recv()
                 self.opened, self.failure = word is None, word
+
+
+def tell(supervisor: Connection, word: str | None) -> None:
+    """Say None once this process is open, or why it cannot be; a supervisor that is gone hears nothing."""
+    with suppress(BrokenPipeError):
+        supervisor.send(word)

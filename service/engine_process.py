@@ -13,6 +13,7 @@ from pathlib import Path
 import uvloop
 
 from lamo.errors import LamoError
+from service.child import tell
 from service.engine_server import EngineServer
 from service.lifecycle import Lifecycle
 from service.local import Local
@@ -39,7 +40,7 @@ def serve_engine(settings: Settings, folder: Path, path: Path, supervisor: Conne
     try:
         uvloop.run(_serve(settings, folder, path, supervisor))
     except LamoError as error:
-        supervisor.send(str(error))
+        tell(supervisor, str(error))
         sys.exit(2)
     finally:
         parent = multiprocessing.parent_process()
@@ -57,7 +58,7 @@ async def _serve(settings: Settings, folder: Path, path: Path, supervisor: Conne
         await lifecycle.wait_opened()
         if lifecycle.failure is not None:
             raise lifecycle.failure
-        supervisor.send(None)
+        tell(supervisor, None)
         await told.wait()
         loop.remove_reader(supervisor.fileno())
         lifecycle.draining = True

@@ -12,6 +12,7 @@ from pathlib import Path
 from fastapi import FastAPI
 
 from service.asgi import asgi_app
+from service.child import tell
 from service.logs import log_to_stderr
 from service.metrics import Metrics
 from service.remote import Remote
@@ -38,7 +39,7 @@ def serve_worker(
         async with remote:
             gc.collect()
             gc.freeze()  # what is loaded by now stays; collections look at requests only
-            supervisor.send(None)
+            tell(supervisor, None)
             yield
 
     def drain() -> None:

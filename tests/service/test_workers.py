@@ -207,3 +207,14 @@ def test_a_checkpoint_no_engine_can_open_ends_all_with_one_sentence(checkpoint_d
     assert last.startswith("lamo-serve: ")
     assert "model.safetensors (7 bytes) is truncated" in last
     assert "Traceback" not in said
+
+
+def test_whoever_is_told_to_stop_while_it_starts_stops_without_a_traceback(checkpoint_directory, tmp_path):
+    process = start(checkpoint_directory.parent, tmp_path / "data", "--workers", "1")
+    log = tmp_path / "data.log"
+    wait_until(lambda: log.read_text().count("process started") == 2)
+    family = below(process.pid)
+    process.terminate()
+    assert process.wait(60) == 0
+    assert "Traceback" not in log.read_text()
+    wait_until(lambda: not any(map(lives, family)))
