@@ -16,6 +16,8 @@ from lamo.window import Actions, Observations
 from lamo.wire import ActRequest, EndRequest
 from service.records import content_digest
 
+_LARGEST = float(np.finfo(np.float32).max)
+
 
 @dataclass(frozen=True)
 class StepContent:
@@ -135,7 +137,7 @@ class EndContent:
 
 def computable(value: float, return_scale: float) -> bool:
     """Whether a raw return is finite and stays so in float32, the way the policy sees it."""
-    return math.isfinite(value) and abs(value / return_scale) <= float(np.finfo(np.float32).max)
+    return math.isfinite(value) and abs(value / return_scale) <= _LARGEST
 
 
 def _number(name: str, value: float | None) -> float | None:

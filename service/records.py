@@ -17,6 +17,9 @@ SCHEMA = 1
 
 DIGEST_BYTES = 16
 
+_HEAD = struct.Struct(f"<q{DIGEST_BYTES}sddBq")
+"""The first six fields of a record."""
+
 _EXECUTED, _PROPOSED, _OBSERVED_AT = 1, 2, 4
 
 _INTEGER, _NUMBER, _ABSENT = struct.Struct("<q"), struct.Struct("<d"), b"\xff" * 8
@@ -57,27 +60,26 @@ class RecordLayout:
                 ("proposed_action", *action),
             ]
         )
+        self._no_action = bytes(self.dtype["executed_action"].itemsize)
 
     def encode(self, record: Record) -> bytes:
         """The record's bytes, `dtype.itemsize` of them."""
         timestep = record.timestep
-        row = np.zeros((), self.dtype)
-        row["step"] = timestep.step
-        row["digest"] = np.frombuffer(record.digest, np.uint8)
-        row["reward"], row["return_to_go"] = timestep.reward, timestep.return_to_go
-        row["observation"] = timestep.observation
-        flags = 0
-        if timestep.executed_action is not None:
-            flags |= _EXECUTED
-            row["executed_action"] = timestep.executed_action
-        if timestep.proposed_action is not None:
-            flags |= _PROPOSED
-            row["proposed_action"] = timestep.proposed_action
-        if record.observed_at is not None:
-            flags |= _OBSERVED_AT
-            row["observed_at"] = record.observed_at
-        row["flags"] = flags
-        return row.tobytes()
+        executed, proposed, observed_at = timestep.executed_action, timestep.proposed_action, record.observed_at
+        flags = (
+            _EXECUTED * (executed is not None)
+            | _PROPOSED * (proposed is not None)
+            | _OBSERVED_AT * (observed_at is not None)
+        )
+        head = _HEAD.pack(
+            timestep.step, record.digest, timestep.reward, timestep.return_to_go, flags, observed_at or 0
+        )
+        actions = [
+            self._no_action if action is None else action.astype("<f4", copy=False).tobytes()
+            for action in (executed, proposed)
+        ]
+        observation = timestep.observation.astype(self.dtype["observation"].base, copy=False).tobytes()
+        return b"".join((head, actions[0], observation, actions[1]))
 
     def decode(self, stored: bytes) -> Record:
         """The record `encode` wrote."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from lamo.errors import StoreUnavailable
+from lamo.errors import ServiceError, StoreUnavailable
 from lamo.window import Timestep
 from lamo.wire import Timing
 from service import answers, rules
@@ -43,8 +43,10 @@ class Settling:
             self._metrics.commit_seconds.observe(commit_ms / 1000)
             for proposal, decision in zip(proposals, decisions, strict=True):
                 proposal.act.commit_ms = commit_ms
-                with self._waiting.refusing([proposal.act]):
+                try:
                     self._conclude(proposal, decision)
+                except ServiceError as error:
+                    self._waiting.refuse(proposal.act, error)
 
     def replay(self, act: Act, live: LiveEpisode, record: Record, committed_step: int) -> None:
         """Answer an act from its record."""
