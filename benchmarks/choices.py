@@ -1,4 +1,4 @@
-"""Choices: what may be decided for a forward pass on a CPU, threads and torch.compile; and how long a start takes."""
+"""Choices: threads and torch.compile for a forward pass on a CPU, and how long a policy takes to start."""
 
 from __future__ import annotations
 
