@@ -6,6 +6,7 @@ without padding, everything after the last block's keys and values computed for 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -18,7 +19,7 @@ from lamo.config import TrunkConfig
 from lamo.linear import Linear
 from lamo.model import LamoModel, MlpEmbedding, MlpHead
 from lamo.packed import Packed, Segment
-from lamo.trunk import Attention, Block
+from lamo.trunk import Attention, Block, gelu_tanh
 
 
 class Memory:
@@ -120,7 +121,7 @@ class _InferenceBlock:
         self._mapped = _joined(attention.k, attention.v) if last else _joined(attention.q, attention.k, attention.v)
         self._attention_proj = _joined(attention.proj)
         self._fc, self._proj = _joined(block.fc), _joined(block.proj)
-        self._activation = block.activation
+        self._activation = _activation(block.activation)
 
     def __call__(
         self,
@@ -223,6 +224,22 @@ def _joined(*layers: nn.Linear) -> Linear:
     return Linear(
         torch.cat([layer.weight for layer in layers]).contiguous(), torch.cat([layer.bias for layer in layers])
     )
+
+
+def _activation(activation: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """May write into what it is given."""
+    return _gelu_tanh if activation is gelu_tanh else activation
+
+
+def _gelu_tanh(
+    x: Tensor,  # [..., n_inner], written over
+) -> Tensor:  # [..., n_inner]
+    """`lamo.trunk.gelu_tanh`; on a CPU as x sigmoid(2 z) = x (1 + tanh z) / 2, in half the time of torch's tanh."""
+    if x.device.type != "cpu" or x.dtype is torch.bfloat16:  # which would be rounded between the operations
+        return gelu_tanh(x)
+    twice = 2 * math.sqrt(2 / math.pi)
+    doubled = (x * x).mul_(0.044715 * twice).add_(twice).mul_(x)
+    return x.mul_(doubled.sigmoid_())
 
 
 def _embedding(embedding: nn.Module) -> Callable[[Tensor], Tensor]:

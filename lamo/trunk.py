@@ -26,10 +26,18 @@ from lamo.errors import ConfigError, LanguageModelError
 if TYPE_CHECKING:
     from transformers import GPT2Config
 
+
+def gelu_tanh(
+    x: Tensor,  # [...]
+) -> Tensor:  # [...]
+    """GELU by its tanh approximation (Hendrycks and Gimpel, 2016), GPT-2's activation."""
+    return functional.gelu(x, approximate="tanh")
+
+
 ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
-    "gelu_new": lambda x: functional.gelu(x, approximate="tanh"),
+    "gelu_new": gelu_tanh,
     "gelu": functional.gelu,
-    "gelu_pytorch_tanh": lambda x: functional.gelu(x, approximate="tanh"),
+    "gelu_pytorch_tanh": gelu_tanh,
     "relu": functional.relu,
     "silu": functional.silu,
     "tanh": torch.tanh,
