@@ -1,7 +1,8 @@
-"""Benchmark policies: the two shapes that are served here, with random weights where no trained ones are given."""
+"""Benchmark policies: the shapes that are served here, with random weights where no trained ones are given."""
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from pathlib import Path
 
@@ -9,8 +10,8 @@ import numpy as np
 import torch
 
 from lamo import checkpoint
-from lamo.config import ActionSpace, ObservationSpace, PolicyConfig, TrunkConfig
-from lamo.model import LamoModel
+from lamo.config import ActionSpace, MlpConfig, ObservationSpace, PolicyConfig, TrunkConfig
+from lamo.network import build
 from lamo.normalization import Normalization
 
 DEMO = PolicyConfig(
@@ -41,6 +42,10 @@ GPT2_SMALL = PolicyConfig(
 """The paper's Hopper policy."""
 
 
+MLP = dataclasses.replace(DEMO, trunk=None, mlp=MlpConfig((64, 64)))
+"""Behavior cloning with the demo's spaces and windows: costs next to nothing, so the way to it is what is measured."""
+
+
 def write_demo(directory: Path, trained: Path) -> str:
     """Write the demo policy; the trained one is copied if it is there. Says which it was."""
     if trained.is_dir():
@@ -54,7 +59,5 @@ def write_random(directory: Path, config: PolicyConfig) -> str:
     torch.manual_seed(0)
     size = config.observation.size
     unit = Normalization(np.zeros(size), np.ones(size))
-    checkpoint.write(
-        directory, config, LamoModel(config).state_dict(), unit, training={}, card="# for a benchmark\n"
-    )
+    checkpoint.write(directory, config, build(config).state_dict(), unit, training={}, card="# for a benchmark\n")
     return "random weights"

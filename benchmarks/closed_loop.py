@@ -1,4 +1,4 @@
-"""Closed loop: callers who each ask again as soon as they are answered; what they saw, and the same in process."""
+"""Closed loop: callers who each ask again as soon as they are answered, and what they saw."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from service_process import ServiceProcess
 from clients.calls import Call
 from clients.episode import AsyncEpisode
 from clients.policy_client import AsyncPolicyClient
+from clients.together import NextStep
 from lamo.config import PolicyConfig
-from lamo.policy import Policy
-from lamo.window import EpisodeWindow
-from lamo.wire import Health, Timing
+from lamo.errors import ServiceError
+from lamo.wire import ActAnswer, Health, Timing
 
 HEALTH = Call("GET", "/healthz", Health)
 """The cheapest JSON route of the service: the same server, framework, middleware and client, and no work."""
@@ -25,15 +25,32 @@ HEALTH = Call("GET", "/healthz", Health)
 
 @dataclass(frozen=True)
 class Exchange:
-    """One request as its caller saw it; `timing` is the service's own account of an act."""
+    """One request as its caller saw it.
 
-    latency_ms: float
+    Attributes:
+        sent_at, answered_at: on the performance counter; in an open loop `sent_at` is when it was due.
+        timing: the service's own account of an act; of a request for many steps, of the one that took longest.
+        steps: how many the request carried.
+    """
+
+    sent_at: float
+    answered_at: float
     timing: Timing | None = None
+    steps: int = 1
+
+    @property
+    def latency_ms(self) -> float:
+        """How long the caller waited."""
+        return 1000 * (self.answered_at - self.sent_at)
+
+
+Caller = Callable[[], Awaitable[Exchange]]
+"""Asks once."""
 
 
 @dataclass
 class Sample:
-    """All exchanges of a closed loop.
+    """All exchanges of a loop.
 
     Attributes:
         seconds: from the first request to the last answer.
@@ -45,52 +62,99 @@ class Sample:
     cpu_seconds: NDArray[np.float64] = field(default_factory=lambda: np.zeros(3))
 
     @property
+    def steps(self) -> int:
+        """How many were answered."""
+        return sum(exchange.steps for exchange in self.exchanges)
+
+    @property
     def rate(self) -> float:
-        """Answers per second."""
-        return len(self.exchanges) / self.seconds
+        """Steps per second."""
+        return self.steps / self.seconds
 
 
 class Robot:
-    """Plays one episode after another against the service, on observations drawn at random."""
+    """Plays one episode after another against the service, on observations drawn at random.
+
+    The first episode ends early, each robot's at another step, so that they do not all begin anew at once.
+    """
 
     def __init__(self, client: AsyncPolicyClient, name: str, config: PolicyConfig, seed: int) -> None:
         self._client = client
         self._name = name
         self._config = config
         self._observations = draw_observations(config, seed)
+        self._length = int(np.random.default_rng(seed).integers(config.max_timesteps // 2, config.max_timesteps))
         self.episode: AsyncEpisode | None = None
 
     async def act(self) -> Exchange:
-        """The next step; where an episode is over, another is started first, outside the latency."""
-        if self.episode is None or self.episode.step == self._config.max_timesteps:
-            await self.leave()
+        """The next step."""
+        await self.begin()
+        step = self.next_step()
+        sent_at = time.perf_counter()
+        answer = await step.episode.act(step.observation, step.reward)
+        exchange = Exchange(sent_at, time.perf_counter(), answer.timing)
+        await self.go_on()
+        return exchange
+
+    async def begin(self) -> AsyncEpisode:
+        """The episode under way, started if there is none."""
+        if self.episode is None:
             self.episode = await self._client.start(self._name)
+        return self.episode
+
+    def next_step(self) -> NextStep[AsyncEpisode]:
+        """What the robot sees now."""
+        if self.episode is None:
+            raise RuntimeError("the robot has no episode: begin one")
         step = self.episode.step
-        began = time.perf_counter()
-        answer = await self.episode.act(self._observations[step % len(self._observations)], 0.0 if step else None)
-        return Exchange(1000 * (time.perf_counter() - began), answer.timing)
+        return NextStep(self.episode, self._observations[step % len(self._observations)], 0.0 if step else None)
+
+    async def go_on(self) -> None:
+        """Where the episode is over, start another: between two steps, outside every latency."""
+        if self.episode is not None and self.episode.step == self._length:
+            await self.leave()
+            self._length = self._config.max_timesteps
+            await self.begin()
 
     async def leave(self) -> None:
         """Forget the episode under way."""
         if self.episode is not None:
             await self.episode.delete()
+            self.episode = None
+
+
+class Fleet:
+    """Robots who ask together: one request carries a step of each."""
+
+    def __init__(self, client: AsyncPolicyClient, robots: Sequence[Robot]) -> None:
+        self._client = client
+        self._robots = robots
+
+    async def act(self) -> Exchange:
+        """The next step of each robot."""
+        steps = [robot.next_step() for robot in self._robots]
+        sent_at = time.perf_counter()
+        outcomes = await self._client.act_together(steps)
+        answered_at = time.perf_counter()
+        timings = [_answer(outcome).timing for outcome in outcomes]
+        for robot in self._robots:
+            await robot.go_on()
+        return Exchange(sent_at, answered_at, max(timings, key=lambda timing: timing.total_ms), len(steps))
 
 
 async def check_health(client: AsyncPolicyClient) -> Exchange:
     """One request that does nothing."""
-    began = time.perf_counter()
+    sent_at = time.perf_counter()
     await client.send(HEALTH)
-    return Exchange(1000 * (time.perf_counter() - began))
+    return Exchange(sent_at, time.perf_counter())
 
 
-async def closed_loop(
-    service: ServiceProcess, callers: Sequence[Callable[[], Awaitable[Exchange]]], seconds: float
-) -> Sample:
+async def closed_loop(service: ServiceProcess, callers: Sequence[Caller], seconds: float) -> Sample:
     """Every caller asks until the time is over; requests under way then are waited for and counted."""
     sample = Sample()
     cpu_before, began = service.cpu_seconds(), time.perf_counter()
 
-    async def ask(caller: Callable[[], Awaitable[Exchange]]) -> None:
+    async def ask(caller: Caller) -> None:
         while time.perf_counter() < began + seconds:
             sample.exchanges.append(await caller())
 
@@ -100,24 +164,19 @@ async def closed_loop(
     return sample
 
 
-async def fill_windows(robots: Sequence[Robot], context_length: int) -> None:
-    """Warm-up: play until every window is as long as it gets."""
-    for _ in range(context_length):
-        await asyncio.gather(*(robot.act() for robot in robots))
+async def fill_windows(robots: Sequence[Robot], config: PolicyConfig) -> None:
+    """Warm-up: play until every window is as long as it gets, and the windows' starts lie evenly over the hop."""
+    for played in range(config.context_length + config.hop):
+        playing = [robot for index, robot in enumerate(robots) if played < filled_steps(config, index)]
+        await asyncio.gather(*(robot.act() for robot in playing))
 
 
-def steps_in_process(policy: Policy, episodes: int, seconds: float) -> float:
-    """Steps per second of the policy alone: as many windows in one batch, advanced as the service advances them."""
-    observations = draw_observations(policy.config, seed=0)
-    windows = _filled(policy, observations, episodes)
-    windows = _advance(policy, windows, observations[0])  # warm-up
-    steps, began = 0, time.perf_counter()
-    while time.perf_counter() < began + seconds:
-        if windows[0].step + 1 == policy.config.max_timesteps:
-            windows = [policy.begin(policy.config.target_returns[0])] * episodes
-        windows = _advance(policy, windows, observations[steps // episodes % len(observations)])
-        steps += episodes
-    return steps / (time.perf_counter() - began)
+def filled_steps(config: PolicyConfig, index: int) -> int:
+    """After how many steps one of several episodes is first measured.
+
+    Episodes that had all begun at once would move their windows in the same step, which robots do not.
+    """
+    return config.context_length + index % config.hop
 
 
 def draw_observations(config: PolicyConfig, seed: int) -> NDArray[np.float32]:  # [64, *observation_shape]
@@ -126,19 +185,7 @@ def draw_observations(config: PolicyConfig, seed: int) -> NDArray[np.float32]:  
     return generator.standard_normal((64, *config.observation.shape)).astype(np.float32)
 
 
-def _advance(
-    policy: Policy,
-    windows: Sequence[EpisodeWindow],
-    observation: NDArray[np.float32],  # [*observation_shape]
-) -> list[EpisodeWindow]:
-    seen = [window.observe(observation) for window in windows]
-    actions = policy.clip(policy.propose(seen))
-    return [window.propose(action) for window, action in zip(seen, actions, strict=True)]
-
-
-def _filled(policy: Policy, observations: NDArray[np.float32], episodes: int) -> list[EpisodeWindow]:
-    """Full windows without asking the policy."""
-    window = policy.begin(policy.config.target_returns[0])
-    for observation in observations[: policy.config.context_length]:
-        window = window.observe(observation)
-    return [window] * episodes
+def _answer(outcome: ActAnswer | ServiceError) -> ActAnswer:
+    if isinstance(outcome, ServiceError):
+        raise outcome
+    return outcome

@@ -1,123 +1,165 @@
-"""Steps per second and latency of the service, beside the same policy in process and a no-op route, in one run.
+"""The service under load: steps per second and latency, beside the policy in process and a no-op route, in one run.
 
-    python benchmarks/serve.py [--reproducible] [--seconds 10] [--out FILE]
+    python benchmarks/serve.py [--quick] [--only SECTION ...] [--out FILE]
 
-It serves two policies, the demo's and GPT-2 small's shape, each with a real `lamo-serve` and its private Redis in
-a temporary folder. The callers are this project's own asynchronous client, in this process, on the same cores.
+Each section answers a question, with a real `lamo-serve` and its Redis in a temporary folder. The callers are this
+project's own asynchronous client, in this process, on the same cores.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
-import sys
+import dataclasses
 import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
-import torch
-from benchmark_policies import GPT2_SMALL, write_demo, write_random
-from closed_loop import Robot, Sample, check_health, closed_loop, fill_windows, steps_in_process
-from results import Cell, EpisodeMemory, Results, describe_machine
-from service_process import ServiceProcess, serving
+from benchmark_policies import DEMO, GPT2_SMALL, MLP, write_demo, write_random
+from measured_service import FLEET, MeasuredService, Way, say
+from redis_process import redis_server
+from results import describe_machine
+from serve_results import ServeResults
+from service_process import serving
 
-from clients.policy_client import AsyncPolicyClient
-from lamo.config import PolicyConfig
-from lamo.policy import Policy
+DEMO_HOP, GPT2_HOP = 5, 10
+"""A window may move by at most its length: 5 timesteps are the demo's."""
 
-POLICIES = ("demo", "gpt2-small")
+SMALL = {
+    "demo": DEMO,
+    f"demo-hop{DEMO_HOP}": dataclasses.replace(DEMO, hop=DEMO_HOP),
+    "mlp": MLP,
+}
+LARGE = {
+    "gpt2-small": GPT2_SMALL,
+    f"gpt2-small-hop{GPT2_HOP}": dataclasses.replace(GPT2_SMALL, hop=GPT2_HOP),
+}
 
-DEADLINE_SECONDS = 300.0
-"""No request is given up: a batch of 64 through GPT-2 small takes seconds on a CPU."""
+WAYS = (Way(), Way("msgpack"), Way("json", FLEET), Way("msgpack", FLEET), Way("msgpack", FLEET // 4))
 
-NO_OP_SHARE = 0.3
-"""Of a cell's seconds; a route that does nothing is measured well in less."""
+REDIS_WAYS = (Way(), Way("msgpack", FLEET))
+
+QUICK_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
 class Bench:
-    """One run's settings and results."""
+    """One run: what is measured how long, where its files lie, and what came of it."""
 
     folder: Path
+    trained: Path
     episodes: list[int]
+    rates: list[float]
     seconds: float
     threads: int | None
-    results: Results
+    options: tuple[str, ...]
+    results: ServeResults
 
-    def serve(self, name: str, reproducible: bool = False) -> None:
-        """Measure a policy behind a service of its own, at every number of episodes."""
-        title = f"{name}, reproducible" if reproducible else name
-        options = ["--reproducible"] if reproducible else []
-        if self.threads is not None:
-            options += ["--threads", str(self.threads)]
-        say(f"starting the service: {title}")
-        data = Path(tempfile.mkdtemp(prefix="redis-", dir=self.folder))
-        with serving(self.folder / name, data, *options) as service:
-            if not self.results.no_ops:
-                asyncio.run(self._no_ops(service))
-            self._policy(service, name, title, reproducible)
+    def small(self) -> None:
+        """Does the service keep up with a small policy?"""
+        with self._service("small") as service:
+            cells = self.results.throughput
+            cells += [service.closed_beside("demo", episodes) for episodes in self.episodes]
+            cells.append(service.closed_beside(f"demo-hop{DEMO_HOP}", FLEET))
+            self.results.no_ops += [service.no_op(callers) for callers in self.episodes]
+            self.results.memory.append(service.weigh("demo"))
 
-    def _policy(self, service: ServiceProcess, name: str, title: str, reproducible: bool) -> None:
-        policy = Policy.load(self.folder / name / name, reproducible=reproducible)
-        for episodes in self.episodes:
-            say(f"{title}, {episodes} episodes")
-            alone = steps_in_process(policy, episodes, self.seconds / 2)
-            sample = asyncio.run(self._acts(service, name, title, policy.config, episodes=episodes))
-            self.results.acts.append(Cell.of(title, episodes, sample, alone))
-            say(f"  {sample.rate:.1f} steps/s, in process {alone:.1f}")
+    def large(self) -> None:
+        """Does it with one that is nearly all of the work?"""
+        with self._service("large") as service:
+            for name in LARGE:
+                self.results.throughput += [
+                    service.closed_beside(name, episodes) for episodes in self.episodes if episodes <= FLEET
+                ]
+            self.results.memory.append(service.weigh("gpt2-small"))
 
-    async def _acts(
-        self, service: ServiceProcess, name: str, title: str, config: PolicyConfig, *, episodes: int
-    ) -> Sample:
-        async with AsyncPolicyClient(service.url, deadline_seconds=DEADLINE_SECONDS) as client:
-            robots = [Robot(client, name, config, seed) for seed in range(episodes)]
-            await fill_windows(robots, config.context_length)
-            self._weigh(service, robots[0], title)
-            sample = await closed_loop(service, [robot.act for robot in robots], self.seconds)
-            await asyncio.gather(*(robot.leave() for robot in robots))
-        return sample
+    def reproducible(self) -> None:
+        """What do equal bits cost?"""
+        with self._service("small", "--reproducible") as service:
+            self.results.throughput.append(service.closed_beside("demo", FLEET))
 
-    def _weigh(self, service: ServiceProcess, robot: Robot, title: str) -> None:
-        if robot.episode is not None and title not in [item.policy for item in self.results.memory]:
-            self.results.memory.append(EpisodeMemory(title, *service.memory_bytes(robot.episode.episode_id)))
+    def ways(self) -> None:
+        """What do msgpack, requests for many episodes, and a Redis of its own bring?"""
+        with self._service("small") as service:
+            self.results.ways += [service.closed("demo", FLEET, way) for way in WAYS]
+        with self._service("small", redis=True) as service:
+            self.results.ways += [service.closed("demo", FLEET, way) for way in REDIS_WAYS]
 
-    async def _no_ops(self, service: ServiceProcess) -> None:
-        for callers in self.episodes:
-            async with AsyncPolicyClient(service.url, deadline_seconds=DEADLINE_SECONDS) as client:
-                check = partial(check_health, client)
-                await closed_loop(service, [check] * callers, 0.5)  # warm-up
-                sample = await closed_loop(service, [check] * callers, NO_OP_SHARE * self.seconds)
-            self.results.no_ops.append(Cell.of("GET /healthz", callers, sample))
+    def rates_asked(self) -> None:
+        """How long does a step take at a rate?"""
+        with self._service("small", redis=True) as service:
+            for rate in self.rates:
+                self.results.no_op_rates.append(service.no_op(FLEET, rate))
+                self.results.rates += [service.at_rate(name, rate) for name in ("mlp", "demo")]
+
+    @contextmanager
+    def _service(self, policies: str, *options: str, redis: bool = False) -> Iterator[MeasuredService]:
+        self._write(policies)
+        with ExitStack() as stack:
+            data = Path(tempfile.mkdtemp(prefix="redis-", dir=self.folder))
+            server = stack.enter_context(redis_server(data)) if redis else None
+            say(f"starting the service: {policies} {' '.join(options)}".rstrip())
+            folder = self.folder / policies
+            service = stack.enter_context(serving(folder, data, *self.options, *options, redis=server))
+            yield MeasuredService(
+                service=service,
+                policies=folder,
+                seconds=self.seconds,
+                redis="over TCP" if redis else "embedded",
+                reproducible="--reproducible" in options,
+                threads=self.threads,
+            )
+
+    def _write(self, policies: str) -> None:
+        """Write the policies of a folder, once."""
+        if (self.folder / policies).exists():
+            return
+        for name, config in {"small": SMALL, "large": LARGE}[policies].items():
+            directory = self.folder / policies / name
+            if name == "demo":
+                self.results.policies[name] = write_demo(directory, self.trained)
+            else:
+                self.results.policies[name] = write_random(directory, config)
 
 
-def say(text: str) -> None:
-    """Progress; the table alone goes to standard output."""
-    print(text, file=sys.stderr, flush=True)
+SECTIONS: dict[str, Callable[[Bench], None]] = {
+    "small": Bench.small,
+    "large": Bench.large,
+    "reproducible": Bench.reproducible,
+    "ways": Bench.ways,
+    "rates": Bench.rates_asked,
+}
 
 
 def main() -> None:
     """Measure and print the page."""
     options = parse_options()
-    if options.threads is not None:
-        torch.set_num_threads(options.threads)
+    seconds = QUICK_SECONDS if options.quick else options.seconds
+    results = ServeResults({}, describe_machine(options.threads) | {"seconds of each load": f"{seconds:g}"})
     with tempfile.TemporaryDirectory(prefix="lamo-bench-") as temporary:
-        folder = Path(temporary)
-        say("writing the policies")
-        writers = {
-            "demo": partial(write_demo, folder / "demo" / "demo", options.policies / "reacher2d"),
-            "gpt2-small": partial(write_random, folder / "gpt2-small" / "gpt2-small", GPT2_SMALL),
-        }
-        made = {name: writers[name]() for name in options.only or POLICIES}
-        results = Results(made, options.seconds, describe_machine(options.threads))
-        bench = Bench(folder, options.episodes, options.seconds, options.threads, results)
-        for name in made:
-            bench.serve(name)
-        if options.reproducible and "demo" in made:
-            bench.serve("demo", reproducible=True)
+        bench = Bench(
+            folder=Path(temporary),
+            trained=options.policies / "reacher2d",
+            episodes=options.episodes,
+            rates=options.rates,
+            seconds=seconds,
+            threads=options.threads,
+            options=tuple(service_options(options)),
+            results=results,
+        )
+        for name in options.only or SECTIONS:
+            SECTIONS[name](bench)
     print(results.markdown(), end="")
     if options.out is not None:
         results.write(options.out)
+
+
+def service_options(options: argparse.Namespace) -> Iterator[str]:
+    """What is passed on to lamo-serve."""
+    for name in ("threads", "workers"):
+        if (value := getattr(options, name)) is not None:
+            yield from (f"--{name}", str(value))
 
 
 def parse_options() -> argparse.Namespace:
@@ -126,14 +168,18 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument(
         "--policies", type=Path, default=Path("demo/policies"), help="where make demo left its policy"
     )
-    parser.add_argument("--only", nargs="+", choices=POLICIES, help="policies to measure; both if not said")
-    parser.add_argument("--episodes", type=int, nargs="+", default=[1, 8, 64], help="concurrent episodes")
-    parser.add_argument("--seconds", type=float, default=10.0, help="of each cell, after warm-up")
-    parser.add_argument("--threads", type=int, help="CPU threads of a forward pass, in process too")
+    parser.add_argument("--only", nargs="+", choices=SECTIONS, help="sections to measure; all if not said")
+    parser.add_argument("--quick", action="store_true", help=f"{QUICK_SECONDS:g} s of each load, to see it work")
+    parser.add_argument("--seconds", type=float, default=6.0, help="of each load, after warm-up")
     parser.add_argument(
-        "--reproducible", action="store_true", help="measure the demo policy in reproducible mode too"
+        "--episodes", type=int, nargs="+", default=[1, 8, 64, 256], help="concurrent episodes, closed loop"
     )
-    parser.add_argument("--out", type=Path, help="also write the page here; as JSON if the file is called so")
+    parser.add_argument(
+        "--rates", type=float, nargs="+", default=[100, 250, 500, 1000], help="steps per second, open loop"
+    )
+    parser.add_argument("--threads", type=int, help="CPU threads of a forward pass, in process too")
+    parser.add_argument("--workers", type=int, help="HTTP workers of the service")
+    parser.add_argument("--out", type=Path, help="write the page here and its plots beside it")
     return parser.parse_args()
 
 

@@ -1,10 +1,9 @@
-"""ServiceProcess: the real `lamo-serve` on a free port of this machine, with a private Redis of its own."""
+"""ServiceProcess: the real `lamo-serve` on a free port of this machine, with a private Redis or one that is given."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -16,8 +15,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from redis import Redis
+from redis_process import RedisProcess, embedded, free_port
 
-from service.embedded import EmbeddedRedis
 from service.episodes import keys
 
 ROOT = Path(__file__).parents[1]
@@ -34,41 +33,38 @@ class ServiceProcess:
 
     Attributes:
         url: where it listens.
-        data: the folder of its private Redis.
+        redis: where it keeps its episodes.
         pid: of the process that was started; others may be below it.
     """
 
     url: str
-    data: Path
+    redis: RedisProcess
     pid: int
 
     def processes(self) -> list[int]:
         """The ids of all its processes, without its Redis."""
-        return [pid for pid in (self.pid, *_below(self.pid)) if pid != self.redis_pid]
-
-    @property
-    def redis_pid(self) -> int:
-        """Of its private Redis."""
-        return int((self.data / "redis.pid").read_text())
+        return [pid for pid in (self.pid, *_below(self.pid)) if pid != self.redis.pid]
 
     def cpu_seconds(self) -> NDArray[np.float64]:  # [3]
         """CPU time used up to now by the service, by its Redis and by this process, which asks."""
         service = sum(map(cpu_seconds_of, self.processes()))
-        return np.array([service, cpu_seconds_of(self.redis_pid), time.process_time()])
+        return np.array([service, cpu_seconds_of(self.redis.pid), time.process_time()])
 
     def memory_bytes(self, episode_id: str) -> tuple[int, int]:
         """What Redis says that the two keys of an episode, meta and ring, take."""
-        with Redis(unix_socket_path=str(EmbeddedRedis(self.data).socket_path)) as redis:
+        with Redis.from_url(self.redis.url) as redis:
             meta, ring = (int(redis.memory_usage(key, samples=0) or 0) for key in keys(episode_id))
         return meta, ring
 
 
 @contextlib.contextmanager
-def serving(policies: Path, data: Path, *options: str) -> Iterator[ServiceProcess]:
-    """The service for these policies, ready; told to stop at the end, and with it its Redis."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
+def serving(
+    policies: Path, data: Path, *options: str, redis: RedisProcess | None = None
+) -> Iterator[ServiceProcess]:
+    """The service for these policies, ready; told to stop at the end, and with it its Redis if that is its own."""
+    port = str(free_port())
+    if redis is not None:
+        options = ("--redis-url", redis.url, *options)
     process = subprocess.Popen(
         [
             sys.executable, "-m", "service.cli", "--policies", str(policies), "--port", port,
@@ -77,9 +73,9 @@ def serving(policies: Path, data: Path, *options: str) -> Iterator[ServiceProces
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     try:
-        service = ServiceProcess(f"http://127.0.0.1:{port}", data, process.pid)
-        _wait_until_ready(process, service.url)
-        yield service
+        url = f"http://127.0.0.1:{port}"
+        _wait_until_ready(process, url)
+        yield ServiceProcess(url, redis or embedded(data), process.pid)
     finally:
         process.terminate()
         process.wait(STOP_SECONDS)

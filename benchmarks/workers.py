@@ -61,7 +61,7 @@ class Load:
     async def _acts(self, service: ServiceProcess) -> list[str]:
         async with AsyncPolicyClient(service.url, deadline_seconds=DEADLINE_SECONDS) as client:
             robots = [Robot(client, "demo", DEMO, seed) for seed in range(self.callers)]
-            await fill_windows(robots, DEMO.context_length)
+            await fill_windows(robots, DEMO)
             return await self._measured(service, [robot.act for robot in robots])
 
     async def _measured(
