@@ -7,7 +7,7 @@ PEERS  ?=           # options of benchmarks/peers.py
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo own-task test check lint types bench bench-peers serve clean
+.PHONY: help setup demo own-task test check lint types bench bench-peers gpu-wheels serve clean
 
 help:                 ## List the commands
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -54,6 +54,11 @@ build/peers-venv/.installed: benchmarks/peers/constraints.txt
 	build/peers-venv/bin/python -m pip install --quiet --upgrade pip
 	build/peers-venv/bin/python -m pip install --quiet -r benchmarks/peers/constraints.txt
 	@touch $@
+
+gpu-wheels: setup     ## What benchmarks/gpu_service.py carries to a machine with torch and Python 3.12 alone
+	$(BIN)/python -m pip download --quiet --no-deps --only-binary=:all: --python-version 3.12 --implementation cp \
+	  --platform manylinux_2_28_x86_64 --platform manylinux_2_17_x86_64 --platform manylinux2014_x86_64 \
+	  -c constraints.txt -d build/gpu-wheels -r benchmarks/gpu-wheels.txt
 
 serve: setup          ## Serve what the demo left in demo/policies
 	$(BIN)/lamo-serve --policies demo/policies

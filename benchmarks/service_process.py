@@ -70,7 +70,7 @@ def serving(
             sys.executable, "-m", "service.cli", "--policies", str(policies), "--port", port,
             "--data-dir", str(data), "--log-level", "warning", *options,
         ],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])},
     )  # fmt: skip
     try:
         url = f"http://127.0.0.1:{port}"
