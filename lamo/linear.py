@@ -7,9 +7,9 @@ from torch import Tensor
 from torch.nn import functional
 
 PACKED_WEIGHTS = 1 << 18
-"""From this many numbers on, oneDNN's packed weights pay on a CPU: 2.3 times as fast as torch's own product at
-three tokens of GPT-2 small's widest map, equal at a hundred; below, the call costs more than the product
-(benchmarks/engine.py --maps)."""
+"""From this many numbers on, oneDNN's packed weights pay on a CPU: 1.4 to 2.4 times as fast as torch's own product
+at three tokens of GPT-2 small's maps read from memory, equal at a hundred; below, the call costs more than the
+product (benchmarks/engine.py --only maps)."""
 
 
 class Linear:

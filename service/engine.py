@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from lamo import checkpoint
 from lamo.errors import ConfigError, UnknownPolicy
+from lamo.heap import keep_freed_memory
 from lamo.policy import SLOT_BYTES, Policy
 from lamo.window import EpisodeWindow
 
@@ -135,6 +136,7 @@ class Engine:
 
     def _load(self) -> dict[str, ServedPolicy]:
         self._settle_device()
+        keep_freed_memory()
         loaded = {}
         for name, directory in checkpoint.find(self.folder).items():
             policy = Policy.load(
