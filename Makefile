@@ -3,8 +3,11 @@ PYTHON ?= python3
 VENV   ?= .venv
 DEMO   ?=           # --short for the quick form
 OWN    ?=           # the same for own-task
+BENCH  ?=           # options of benchmarks/serve.py
+RESULTS ?= build/bench
 PEERS  ?=           # options of benchmarks/peers.py
 BIN    := $(VENV)/bin
+CORES   = $(shell $(PYTHON) -c 'import os; print(os.cpu_count())')
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo own-task test check lint types bench bench-peers gpu-wheels serve clean
@@ -43,8 +46,10 @@ lint: setup           ## Style, formatting and import rules
 types: setup          ## mypy, strict
 	$(BIN)/mypy
 
-bench: setup          ## Benchmarks; see docs/performance.md
-	$(BIN)/python benchmarks/serve.py
+bench: setup          ## The service under load, with plots, into build/bench; see docs/performance.md
+	$(BIN)/python benchmarks/serve.py --out $(RESULTS)/serve-$(CORES)-cores.md $(BENCH)
+	$(BIN)/python benchmarks/evaluation.py --out $(RESULTS)/evaluation-$(CORES)-cores.md
+	$(BIN)/python benchmarks/stream.py --out $(RESULTS)/stream-$(CORES)-cores.md
 
 bench-peers: build/peers-venv/.installed  ## The service beside other serving frameworks, in an environment of its own
 	PYTHONPATH=. build/peers-venv/bin/python benchmarks/peers.py $(PEERS)

@@ -43,7 +43,7 @@ GPT2_SMALL = PolicyConfig(
 
 
 MLP = dataclasses.replace(DEMO, trunk=None, mlp=MlpConfig((64, 64)))
-"""Behavior cloning with the demo's spaces and windows: costs next to nothing, so the way to it is what is measured."""
+"""Behavior cloning with the demo's spaces: costs next to nothing, so that the way to it is what is measured."""
 
 
 def write_demo(directory: Path, trained: Path) -> str:

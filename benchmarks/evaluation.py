@@ -1,6 +1,6 @@
 """Evaluation over HTTP against evaluation in this process: steps per second with many environments side by side.
 
-    python benchmarks/evaluation.py [--only demo] [--parallel 64] [--steps 60] [--threads N] [--out FILE]
+    python benchmarks/evaluation.py [--only demo] [--parallel 64] [--steps N] [--threads N] [--out FILE]
 
 Both play `lamo.rollout` with the same policy in environments that cost nothing, so what is compared is the way to
 the policy alone; simulators that cost something bring the two closer together. The service is a real `lamo-serve`
@@ -30,10 +30,11 @@ from clients.policy_client import AsyncPolicyClient
 from clients.remote_agent import RemoteAgent
 from lamo.agent import PolicyAgent
 from lamo.config import PolicyConfig
-from lamo.policy import Policy
+from lamo.policy import SLOT_BYTES, Policy
 from lamo.rollout import Agent, EpisodePlan, play
 
-POLICIES = ("demo", "gpt2-small")
+STEPS = {"demo": 60, "gpt2-small": 6}
+"""Of each episode. GPT-2 small's 64 windows take seconds per step once they are full; short ones are the harder case."""
 ROUNDS = 3
 DEADLINE_SECONDS = 300.0
 
@@ -93,7 +94,7 @@ def agents(folder: Path, name: str, threads: int | None) -> Iterator[dict[str, A
             )
             for encoding in ("json", "msgpack")
         }
-        yield {"in process": PolicyAgent(Policy.load(folder / name / name)), **remote}
+        yield {"in process": PolicyAgent(Policy.load(folder / name / name, slot_bytes=SLOT_BYTES)), **remote}
 
 
 def measure(bench: Bench, players: dict[str, Agent]) -> dict[str, float]:
@@ -125,15 +126,16 @@ def main() -> None:
             "demo": partial(write_demo, folder / "demo" / "demo", options.policies / "reacher2d"),
             "gpt2-small": partial(write_random, folder / "gpt2-small" / "gpt2-small", GPT2_SMALL),
         }
-        for name in options.only or POLICIES:
+        for name in options.only or STEPS:
             writers[name]()
             config = Policy.load(folder / name / name).config
             with agents(folder, name, options.threads) as players:
-                lines += rows(name, measure(Bench(config, options.parallel, options.steps), players))
+                lines += rows(name, measure(Bench(config, options.parallel, options.steps or STEPS[name]), players))
     facts = [f"- {name}: {value}" for name, value in described.items()]
     page = "\n".join([f"# Evaluation over HTTP, {options.parallel} environments", "", *facts, "", *lines, ""])
     sys.stdout.write(page)
     if options.out is not None:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text(page, encoding="utf-8")
 
 
@@ -143,9 +145,9 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument(
         "--policies", type=Path, default=Path("demo/policies"), help="where make demo left its policy"
     )
-    parser.add_argument("--only", nargs="+", choices=POLICIES, help="policies to measure; both if not said")
+    parser.add_argument("--only", nargs="+", choices=STEPS, help="policies to measure; both if not said")
     parser.add_argument("--parallel", type=int, default=64, help="environments side by side")
-    parser.add_argument("--steps", type=int, default=60, help="of each episode")
+    parser.add_argument("--steps", type=int, help="of each episode, instead of the policy's own number")
     parser.add_argument("--threads", type=int, help="CPU threads of a forward pass, in process too")
     parser.add_argument("--out", type=Path, help="also write the page here")
     return parser.parse_args()

@@ -1,4 +1,4 @@
-"""InProcess: the policy alone, as the service uses it but with nothing around it: what a service could at most do."""
+"""InProcess: the policy alone, used as the service uses it: the most that a service could reach."""
 
 from __future__ import annotations
 

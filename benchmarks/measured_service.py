@@ -91,9 +91,9 @@ class MeasuredService:
         policy = self._policy(name)
         torch.set_num_threads(self.threads or default_threads(policy.parameters, os.cpu_count() or 1))
         alone = InProcess(policy, episodes, BATCH_LIMIT)
-        before = alone.steps_per_second(self.seconds / 4)
+        before = alone.steps_per_second(self.seconds / 3)
         sample = asyncio.run(self._closed(name, episodes, SINGLE_JSON))
-        cell = Cell.of(load, sample, (before + alone.steps_per_second(self.seconds / 4)) / 2)
+        cell = Cell.of(load, sample, (before + alone.steps_per_second(self.seconds / 3)) / 2)
         say(f"  {cell.per_second:.1f} steps/s, {cell.share:.2f} of in process")
         return cell
 

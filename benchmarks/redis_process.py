@@ -1,4 +1,4 @@
-"""RedisProcess: the Redis of a measured service, with its process id: its private one, or one of its own over TCP."""
+"""RedisProcess: the Redis of a measured service: the service's private one, or one of its own over TCP."""
 
 from __future__ import annotations
 

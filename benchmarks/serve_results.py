@@ -8,11 +8,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import serve_plots
+from matplotlib.figure import Figure
 from results import PARTS, Cell, EpisodeMemory, markdown_table
 
 THROUGHPUT_NOTE = """\
-In process is the policy alone on as many windows, at most 64 in a batch, with the service's own slots and number of\
- threads, measured before and after the service."""
+In process is the policy alone on as many windows, at most 64 in a batch, with the slots and the number of threads\
+ that the service gives it, measured before and after the service."""
 
 WAYS_NOTE = """\
 64 episodes of the demo policy in a closed loop. A request for many waits for the last of its steps.\
@@ -24,8 +25,9 @@ Open loop: single JSON steps come independently of each other at a fixed rate, s
  batch, "x no-op" that latency over the no-op route's at the same rate."""
 
 NO_OP_NOTE = """\
-`GET /healthz`, through the same client, server and framework: it is routed by FastAPI, asks the stepping loop\
- whether it makes progress, and answers a JSON object of one model; it reads no body, awaits no device and no Redis."""
+`GET /healthz`, through the same client, server and framework: FastAPI routes it, it asks whether the stepping loop\
+ makes progress, and answers a JSON object through its model. It reads no body, and waits for neither device nor\
+ Redis."""
 
 MEMORY_NOTE = """\
 Redis by `MEMORY USAGE`, the ring full. The device's keys and values serve windows that stand still; they are kept\
@@ -67,7 +69,7 @@ class ServeResults:
         facts = [f"- {name}: {value}" for name, value in (self.facts | self.policies).items()]
         return "\n\n".join(["# benchmarks/serve.py", "\n".join(facts), *plots, *self._sections()]) + "\n"
 
-    def _plots(self, stem: str) -> dict[tuple[str, str], serve_plots.Figure]:
+    def _plots(self, stem: str) -> dict[tuple[str, str], Figure]:
         plots = {}
         if self.throughput:
             figure = serve_plots.by_episodes(self.throughput)

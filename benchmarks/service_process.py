@@ -1,4 +1,4 @@
-"""ServiceProcess: the real `lamo-serve` on a free port of this machine, with a private Redis or one that is given."""
+"""ServiceProcess: the real `lamo-serve` on a free port of this machine, with a private Redis or a given one."""
 
 from __future__ import annotations
 

@@ -1,0 +1,261 @@
+"""What a WebSocket stream of acts would gain over requests on connections that stay open.
+
+    python benchmarks/stream.py [--seconds 3] [--out FILE]
+
+One server answers both: acts over HTTP by the service's own route, and the same acts as JSON messages of a
+WebSocket, read and written by the same code. It does so twice: with acts that are answered at once, which leaves
+the transport and the message alone, and with the service's real acts of a network that costs next to nothing, with
+validation, engine and commit. The callers are one other process, with one connection each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import math
+import multiprocessing
+import socket
+import statistics
+import tempfile
+import time
+import urllib.request
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from pathlib import Path
+from typing import Protocol
+
+import uvicorn
+from benchmark_policies import MLP, write_random
+from closed_loop import Caller, Exchange, Robot, closed_loop, fill_windows
+from redis_process import embedded
+from results import Cell, Load, describe_machine, markdown_table
+from service_process import ServiceProcess
+from starlette.types import ASGIApp, Receive, Scope, Send
+from websockets.asyncio.client import ClientConnection, connect
+
+from clients import calls
+from clients.encoding import Encoding
+from clients.policy_client import AsyncPolicyClient
+from lamo.wire import ActAnswer, ActItem, Timing
+from service import bodies
+from service.app import create_app
+from service.arrival import Arrival
+from service.contents import StepContent
+from service.hot import Hot
+from service.intake import Intake
+from service.problems import Problems
+from service.server import listen, url_of
+from service.serving import AskedStep
+from service.settings import Settings
+
+AT_ONCE, REAL = "answered at once", "the service's"
+
+HTTP, STREAM = "HTTP", "stream"
+
+READY_SECONDS, STOP_SECONDS = 120.0, 30.0
+
+HEAD = (
+    "acts|connections|HTTP acts/s|stream acts/s|ratio|HTTP p50 ms|stream p50|"
+    "server's CPU ms per act: HTTP|stream|ratio|callers' CPU: HTTP|stream"
+)
+
+
+class Acting(Protocol):
+    """The part of `service.serving.Serving` that acts are asked of."""
+
+    async def act(self, asked: AskedStep) -> ActAnswer:
+        """Answer one step."""
+        ...
+
+
+class Instant:
+    """Answers every act at once, without policy and store."""
+
+    async def act(self, asked: AskedStep) -> ActAnswer:
+        """An answer of the usual size."""
+        step = asked.content.step or 0
+        return ActAnswer(
+            episode_id=asked.episode_id,
+            step=step,
+            action=[0.123456789, -0.987654321],
+            return_to_go=76.0,
+            policy="mlp",
+            revision="0123456789abcdef",
+            committed_step=step,
+            replayed=False,
+            clipped=[],
+            observation_zscore=2.3456789,
+            timing=Timing(queue_ms=0.1, recall_ms=0, infer_ms=0.2, commit_ms=0.3, total_ms=0.6, batch_size=1),
+        )
+
+
+class Streaming:
+    """An ASGI application that takes acts over a WebSocket too, one answered before the next is read."""
+
+    def __init__(self, app: ASGIApp, acting: Acting) -> None:
+        self._app = app
+        self._acting = acting
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection or request."""
+        if scope["type"] != "websocket":
+            await self._app(scope, receive, send)
+            return
+        await receive()
+        await send({"type": "websocket.accept"})
+        while (message := await receive())["type"] != "websocket.disconnect":
+            await send({"type": "websocket.send", "text": await self._answer(message["text"].encode())})
+
+    async def _answer(self, body: bytes) -> str:
+        arrival = Arrival("stream", len(body), bodies.JSON, bodies.JSON)
+        item = bodies.read(ActItem, arrival, body)
+        asked = AskedStep(item.episode_id, StepContent.of(item), arrival.received_at, math.inf)
+        return bodies.written(await self._acting.act(asked), arrival)[0].decode()
+
+
+def serve(listener: socket.socket, folder: str, kind: str) -> None:
+    """The server's process, until it is told to stop."""
+    app = create_app(
+        Settings.read({"policies": f"{folder}/policies", "data_dir": f"{folder}/data", "device": "cpu"})
+    )
+    acting: Acting = app.state.serving
+    if kind == AT_ONCE:
+        acting = Instant()
+        problems = Problems(app.state.metrics)
+        app.intake = Intake(app.beyond_intake, Hot(acting, problems), problems, 1 << 20)
+    config = uvicorn.Config(
+        Streaming(app, acting),
+        loop="uvloop",
+        http="httptools",
+        ws="websockets-sansio",
+        ws_per_message_deflate=False,
+        log_config=None,
+        timeout_keep_alive=75,
+    )
+    uvicorn.Server(config).run([listener])
+
+
+@contextmanager
+def running(folder: str, kind: str) -> Iterator[ServiceProcess]:
+    """The server, ready; told to stop at the end."""
+    listener = listen("127.0.0.1", 0)
+    url = url_of(listener)
+    process = multiprocessing.get_context("spawn").Process(target=serve, args=(listener, folder, kind))
+    process.start()
+    try:
+        wait_until_ready(url)
+        yield ServiceProcess(url, embedded(Path(folder) / "data"), process.pid or 0)
+    finally:
+        process.terminate()
+        process.join(STOP_SECONDS)
+        listener.close()
+
+
+def wait_until_ready(url: str) -> None:
+    """Ask until it takes episodes."""
+    until = time.monotonic() + READY_SECONDS
+    while time.monotonic() < until:
+        with suppress(OSError):
+            urllib.request.urlopen(f"{url}/readyz", timeout=2).close()
+            return
+        time.sleep(0.1)
+    raise SystemExit(f"the server at {url} was not ready within {READY_SECONDS:.0f} s")
+
+
+class StreamingRobot:
+    """A robot whose acts go over a WebSocket; its episodes begin and end over HTTP."""
+
+    def __init__(self, robot: Robot, socket: ClientConnection) -> None:
+        self._robot = robot
+        self._socket = socket
+
+    async def act(self) -> Exchange:
+        """The next step."""
+        step = self._robot.next_step()
+        sent_at = time.perf_counter()
+        item = calls.item(step.episode.episode_id, step.episode.step, step.observation, step.reward, None)
+        await self._socket.send(Encoding.JSON.write(item), text=True)
+        answer = step.episode.answered(ActAnswer.model_validate_json(await self._socket.recv(decode=False)))
+        exchange = Exchange(sent_at, time.perf_counter(), answer.timing)
+        await self._robot.go_on()
+        return exchange
+
+
+@asynccontextmanager
+async def callers(service: ServiceProcess, connections: int, transport: str) -> AsyncIterator[list[Caller]]:
+    """One per connection, with full windows."""
+    async with AsyncExitStack() as stack:
+        client = await stack.enter_async_context(AsyncPolicyClient(service.url))
+        robots = [Robot(client, "mlp", MLP, seed) for seed in range(connections)]
+        await fill_windows(robots, MLP)
+        if transport == HTTP:
+            yield [robot.act for robot in robots]
+            return
+        address = service.url.replace("http://", "ws://")
+        opened = [connect(address, compression=None, proxy=None) for _ in robots]
+        sockets = [await stack.enter_async_context(one) for one in opened]
+        yield [StreamingRobot(robot, one).act for robot, one in zip(robots, sockets, strict=True)]
+
+
+async def measure(service: ServiceProcess, connections: int, transport: str, seconds: float) -> Cell:
+    """One transport, all connections in a closed loop."""
+    async with callers(service, connections, transport) as asking:
+        return Cell.of(Load(transport, connections), await closed_loop(service, asking, seconds))
+
+
+def row(service: ServiceProcess, kind: str, connections: int, options: argparse.Namespace) -> list[str]:
+    """The table's row; the transports take turns, and the median of each figure counts."""
+    turns: dict[str, list[Cell]] = {HTTP: [], STREAM: []}
+    for _ in range(options.rounds):
+        for transport, cells in turns.items():
+            cells.append(asyncio.run(measure(service, connections, transport, options.seconds)))
+    rates, latencies, server, calling = (
+        [statistics.median(figure(cell) for cell in turns[transport]) for transport in (HTTP, STREAM)]
+        for figure in (
+            lambda cell: cell.per_second,
+            lambda cell: cell.p50_ms,
+            lambda cell: cell.cpu_ms[0],
+            lambda cell: cell.cpu_ms[2],
+        )
+    )
+    return [
+        kind,
+        str(connections),
+        *(f"{rate:.0f}" for rate in rates),
+        f"{rates[1] / rates[0]:.2f}",
+        *(f"{latency:.2f}" for latency in latencies),
+        *(f"{cpu:.3f}" for cpu in server),
+        f"{server[0] / server[1]:.2f}",
+        *(f"{cpu:.3f}" for cpu in calling),
+    ]
+
+
+def main() -> None:
+    """Measure and print the page."""
+    options = parse_options()
+    facts = [f"- {name}: {value}" for name, value in describe_machine(1).items()]
+    rows = []
+    for kind in (AT_ONCE, REAL):
+        with tempfile.TemporaryDirectory(prefix="lamo-bench-") as folder:
+            write_random(Path(folder) / "policies" / "mlp", MLP)
+            with running(folder, kind) as service:
+                rows += [row(service, kind, connections, options) for connections in options.connections]
+    page = "\n\n".join(["# benchmarks/stream.py", "\n".join(facts), markdown_table(HEAD, rows)]) + "\n"
+    print(page, end="")
+    if options.out is not None:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        options.out.write_text(page, encoding="utf-8")
+
+
+def parse_options() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--connections", type=int, nargs="+", default=[1, 64], help="one caller on each")
+    parser.add_argument("--seconds", type=float, default=3.0, help="of each turn, after warm-up")
+    parser.add_argument("--rounds", type=int, default=3, help="turns of each transport")
+    parser.add_argument("--out", type=Path, help="also write the page here")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
