@@ -34,7 +34,7 @@ from lamo.policy import SLOT_BYTES, Policy
 from lamo.rollout import Agent, EpisodePlan, play
 
 STEPS = {"demo": 60, "gpt2-small": 6}
-"""Of each episode. GPT-2 small's 64 windows take seconds per step once they are full; short ones are the harder case."""
+"""Of each episode. GPT-2 small's 64 windows take seconds per step once they are full; short ones are the harder."""
 ROUNDS = 3
 DEADLINE_SECONDS = 300.0
 
