@@ -22,8 +22,9 @@ class InProcess:
         self._steps = 0
 
     def steps_per_second(self, seconds: float) -> float:
-        """The speed over at least this long, after one step of all episodes that warms up and fills the slots."""
-        self._advance()
+        """The speed over at least this long; first, once, a step of all episodes that warms up and fills the slots."""
+        if not self._steps:
+            self._advance()
         steps, began = 0, time.perf_counter()
         while time.perf_counter() < began + seconds:
             self._advance()

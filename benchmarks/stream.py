@@ -22,11 +22,11 @@ import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
-from typing import Protocol
 
 import uvicorn
 from benchmark_policies import MLP, write_random
 from closed_loop import Caller, Exchange, Robot, closed_loop, fill_windows
+from fastapi import FastAPI
 from redis_process import embedded
 from results import Cell, Load, describe_machine, markdown_table
 from service_process import ServiceProcess
@@ -38,14 +38,14 @@ from clients.encoding import Encoding
 from clients.policy_client import AsyncPolicyClient
 from lamo.wire import ActAnswer, ActItem, Timing
 from service import bodies
-from service.app import create_app
 from service.arrival import Arrival
+from service.asgi import asgi_app
 from service.contents import StepContent
-from service.hot import Hot
-from service.intake import Intake
-from service.problems import Problems
-from service.server import listen, url_of
-from service.serving import AskedStep
+from service.lifecycle import Lifecycle
+from service.local import Local
+from service.metrics import Metrics
+from service.server import KEEP_ALIVE_SECONDS, listen, url_of
+from service.serving import AskedStep, Serving
 from service.settings import Settings
 
 AT_ONCE, REAL = "answered at once", "the service's"
@@ -60,15 +60,7 @@ HEAD = (
 )
 
 
-class Acting(Protocol):
-    """The part of `service.serving.Serving` that acts are asked of."""
-
-    async def act(self, asked: AskedStep) -> ActAnswer:
-        """Answer one step."""
-        ...
-
-
-class Instant:
+class Instant(Local):
     """Answers every act at once, without policy and store."""
 
     async def act(self, asked: AskedStep) -> ActAnswer:
@@ -92,9 +84,9 @@ class Instant:
 class Streaming:
     """An ASGI application that takes acts over a WebSocket too, one answered before the next is read."""
 
-    def __init__(self, app: ASGIApp, acting: Acting) -> None:
+    def __init__(self, app: ASGIApp, serving: Serving) -> None:
         self._app = app
-        self._acting = acting
+        self._serving = serving
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection or request."""
@@ -110,27 +102,35 @@ class Streaming:
         arrival = Arrival("stream", len(body), bodies.JSON, bodies.JSON)
         item = bodies.read(ActItem, arrival, body)
         asked = AskedStep(item.episode_id, StepContent.of(item), arrival.received_at, math.inf)
-        return bodies.written(await self._acting.act(asked), arrival)[0].decode()
+        return bodies.written(await self._serving.act(asked), arrival)[0].decode()
+
+
+def application(settings: Settings, kind: str) -> Streaming:
+    """The service, put together as `service.app` does it."""
+    metrics = Metrics()
+    lifecycle = Lifecycle.of(settings, metrics)
+    serving = Local(lifecycle) if kind == REAL else Instant(lifecycle)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with lifecycle:
+            yield
+
+    app = asgi_app(serving, metrics, lifespan=lifespan, max_body_bytes=settings.max_body_bytes)
+    return Streaming(app, serving)
 
 
 def serve(listener: socket.socket, folder: str, kind: str) -> None:
     """The server's process, until it is told to stop."""
-    app = create_app(
-        Settings.read({"policies": f"{folder}/policies", "data_dir": f"{folder}/data", "device": "cpu"})
-    )
-    acting: Acting = app.state.serving
-    if kind == AT_ONCE:
-        acting = Instant()
-        problems = Problems(app.state.metrics)
-        app.intake = Intake(app.beyond_intake, Hot(acting, problems), problems, 1 << 20)
+    settings = Settings.read({"policies": f"{folder}/policies", "data_dir": f"{folder}/data", "device": "cpu"})
     config = uvicorn.Config(
-        Streaming(app, acting),
+        application(settings, kind),
         loop="uvloop",
         http="httptools",
         ws="websockets-sansio",
         ws_per_message_deflate=False,
         log_config=None,
-        timeout_keep_alive=75,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
     )
     uvicorn.Server(config).run([listener])
 
@@ -209,25 +209,16 @@ def row(service: ServiceProcess, kind: str, connections: int, options: argparse.
     for _ in range(options.rounds):
         for transport, cells in turns.items():
             cells.append(asyncio.run(measure(service, connections, transport, options.seconds)))
-    rates, latencies, server, calling = (
-        [statistics.median(figure(cell) for cell in turns[transport]) for transport in (HTTP, STREAM)]
-        for figure in (
-            lambda cell: cell.per_second,
-            lambda cell: cell.p50_ms,
-            lambda cell: cell.cpu_ms[0],
-            lambda cell: cell.cpu_ms[2],
-        )
-    )
-    return [
-        kind,
-        str(connections),
-        *(f"{rate:.0f}" for rate in rates),
-        f"{rates[1] / rates[0]:.2f}",
-        *(f"{latency:.2f}" for latency in latencies),
-        *(f"{cpu:.3f}" for cpu in server),
-        f"{server[0] / server[1]:.2f}",
-        *(f"{cpu:.3f}" for cpu in calling),
-    ]
+    (rate, p50, server, calling), (rate_s, p50_s, server_s, calling_s) = map(medians, turns.values())
+    speeds = (f"{rate:.0f}", f"{rate_s:.0f}", f"{rate_s / rate:.2f}", f"{p50:.2f}", f"{p50_s:.2f}")
+    costs = (f"{server:.3f}", f"{server_s:.3f}", f"{server / server_s:.2f}", f"{calling:.3f}", f"{calling_s:.3f}")
+    return [kind, str(connections), *speeds, *costs]
+
+
+def medians(cells: list[Cell]) -> list[float]:
+    """Acts per second, median latency, and CPU per act of the server and of the callers, ms."""
+    figures = [(cell.per_second, cell.p50_ms, cell.cpu_ms[0], cell.cpu_ms[2]) for cell in cells]
+    return [statistics.median(column) for column in zip(*figures, strict=True)]
 
 
 def main() -> None:
