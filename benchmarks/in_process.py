@@ -22,7 +22,7 @@ class InProcess:
         self._steps = 0
 
     def steps_per_second(self, seconds: float) -> float:
-        """The speed over at least this long; first, once, a step of all episodes that warms up and fills the slots."""
+        """The speed over at least this long, after one first step of all episodes that fills the slots."""
         if not self._steps:
             self._advance()
         steps, began = 0, time.perf_counter()
