@@ -19,7 +19,8 @@ from torch import Tensor
 from lamo.batch import Scaling
 from lamo.config import PolicyConfig
 from lamo.inference import InferenceNetwork, Memory
-from lamo.packed import STEP_TOKENS, Packed, Rows, Segment, fill_rows, fill_tokens, step_rows, token_order
+from lamo.packed import STEP_TOKENS, Packed, Rows, fill_rows, fill_tokens, step_rows, token_order
+from lamo.scripted import Segment
 from lamo.slots import Place
 from lamo.window import EpisodeWindow
 
@@ -140,7 +141,7 @@ class _Pass:
             timesteps=timesteps,
             order=self._order,
             read=read,
-            segments=(segment,),
+            segments=[segment],
         )
         self._actions.copy_(self._network(packed, self._memory))
 

@@ -1,10 +1,11 @@
-"""Linear: one linear map laid out once for inference, in whichever way is fastest on its device."""
+"""Linear: linear maps laid out once for inference, in whichever way is fastest on their device."""
 
 from __future__ import annotations
 
 import torch
-from torch import Tensor
-from torch.nn import functional
+from torch import Tensor, nn
+
+from lamo.scripted import LinearMap
 
 PACKED_WEIGHTS = 1 << 18
 """From this many numbers on, oneDNN's packed weights pay on a CPU: 1.4 to 2.4 times as fast as torch's own product
@@ -12,27 +13,14 @@ at three tokens of GPT-2 small's maps read from memory, equal at a hundred; belo
 product (benchmarks/engine.py --only maps)."""
 
 
-class Linear:
-    """y = x W^T + b."""
-
-    def __init__(
-        self,
-        weight: Tensor,  # [n_out, n_in]
-        bias: Tensor,  # [n_out]
-    ) -> None:
-        self._bias = bias
-        self._packed = _packs(weight)
-        self._weight = torch.ops.mkldnn._reorder_linear_weight(weight, None) if self._packed else weight
-
-    def __call__(
-        self,
-        x: Tensor,  # [..., n_in]
-    ) -> Tensor:  # [..., n_out]
-        """The mapped numbers."""
-        if self._packed:
-            packed: Tensor = torch.ops.mkldnn._linear_pointwise(x, self._weight, self._bias, "none", [], "")
-            return packed
-        return functional.linear(x, self._weight, self._bias)
+def joined(*layers: nn.Linear) -> LinearMap:
+    """Several maps of the same numbers as one."""
+    weight = torch.cat([layer.weight for layer in layers]).detach()
+    bias = torch.cat([layer.bias for layer in layers]).detach()
+    packed = _packs(weight)
+    if packed:
+        weight = torch.ops.mkldnn._reorder_linear_weight(weight, None)
+    return LinearMap(weight, bias, packed=packed)
 
 
 def computing_dtype(device: torch.device, dtype: torch.dtype) -> torch.dtype:

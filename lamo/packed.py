@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lamo.batch import Scaling, to_device
+from lamo.scripted import Segment
 from lamo.window import EpisodeWindow
 
 STEP_TOKENS = 3
@@ -146,24 +147,6 @@ def _fill_layout(rows: int, timesteps: int) -> tuple[NDArray[np.int64], NDArray[
 
 
 @dataclass(frozen=True)
-class Segment:
-    """Rows of equally many tokens, side by side in a packed row.
-
-    Attributes:
-        tokens, longest: as in Rows.
-        slots, cached: [rows] int64 on the device, as in Rows.
-        real: [rows] int64, tokens of each row that are no padding; None if none are.
-    """
-
-    rows: int
-    tokens: int
-    longest: int
-    slots: Tensor | None
-    cached: Tensor | None
-    real: Tensor | None
-
-
-@dataclass(frozen=True)
 class Packed:
     """The tokens of some rows, segment after segment, as tensors on the device.
 
@@ -183,7 +166,7 @@ class Packed:
     timesteps: Tensor
     order: Tensor
     read: Tensor
-    segments: tuple[Segment, ...]
+    segments: list[Segment]
 
 
 def pack(scaling: Scaling, parts: Sequence[Rows]) -> Packed:
@@ -208,7 +191,7 @@ def pack(scaling: Scaling, parts: Sequence[Rows]) -> Packed:
         ),
         order=_moved(np.concatenate(order), device),
         read=_moved(np.concatenate(read), device),
-        segments=tuple(_segment(part, device) for part in parts),
+        segments=[_segment(part, device) for part in parts],
     )
 
 

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from lamo.batch import Scaling
 from lamo.config import PolicyConfig
 from lamo.inference import InferenceNetwork, Memory
-from lamo.linear import PACKED_WEIGHTS, Linear, computing_dtype
+from lamo.linear import PACKED_WEIGHTS, computing_dtype, joined
 from lamo.model import LamoModel
 from lamo.normalization import Normalization
 from lamo.packed import fill_rows, fill_tokens, pack, step_rows
@@ -69,10 +70,10 @@ def test_whole_windows_equal_the_plain_model(
     values = change | {"trunk": dataclasses.replace(config.trunk, **change.get("trunk", {}))}
     changed = dataclasses.replace(config, **values)
     model, scaling = float64(changed, normalization)
-    network = InferenceNetwork(model)
+    network, memory = InferenceNetwork(model), memory_of(changed, 0)
     for lengths in ([1], [4, 4, 4], [6, 6]):
         windows = windows_of(changed, lengths)
-        actions = network(pack(scaling, [fill_rows(windows, None)]), None)
+        actions = network(pack(scaling, [fill_rows(windows, None)]), memory)
         torch.testing.assert_close(actions, model.last_actions(scaling.collate(windows)), rtol=0, atol=1e-9)
 
 
@@ -119,9 +120,11 @@ def test_padding_changes_nothing_and_stays_out_of_what_is_remembered(
 @pytest.mark.parametrize("tokens", [1, 3, 50])
 def test_a_map_of_any_size_is_the_same_map(size: int, tokens: int) -> None:
     generator = torch.Generator().manual_seed(0)
-    weight, bias = torch.randn(size, size, generator=generator), torch.randn(size, generator=generator)
+    first, second = nn.Linear(size, size), nn.Linear(size, 3)
     x = torch.randn(tokens, size, generator=generator)
-    torch.testing.assert_close(Linear(weight, bias)(x), x @ weight.T + bias, rtol=1e-4, atol=1e-4)
+    with torch.inference_mode():
+        expected = torch.cat((first(x), second(x)), dim=-1)
+        torch.testing.assert_close(joined(first, second)(x), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_bfloat16_is_computed_in_float32_where_a_cpu_has_no_instructions_for_it(
