@@ -11,7 +11,7 @@ from collections import Counter
 from pathlib import Path
 
 import uvloop
-from results import describe_machine, markdown_table
+from pages.page import describe_machine, markdown_table
 
 from service.server import listen, listen_in_parts
 

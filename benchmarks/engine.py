@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 from benchmark_policies import DEMO, GPT2_SMALL
-from choices import (
+from network.choices import (
     compiled_table,
     measure_compile,
     measure_start,
@@ -23,13 +23,13 @@ from choices import (
     starts_table,
     threads_table,
 )
-from engine_page import Cell, cells_table, plot_cells, standing_table
-from forward import unit
-from live_windows import LiveWindows, long_lived, measure_cycles
-from maps import int8_errors, maps_table, measure_maps
-from results import describe_machine
-from roofline import Peak
-from stock import compare, comparison_table
+from network.forward import unit
+from network.live_windows import LiveWindows, long_lived, measure_cycles
+from network.maps import int8_errors, maps_table, measure_maps
+from network.roofline import Peak
+from network.stock import compare, comparison_table
+from pages.engine_page import Cell, cells_table, plot_cells, standing_table
+from pages.page import describe_machine
 
 from lamo.config import PolicyConfig
 from lamo.heap import keep_freed_memory

@@ -23,8 +23,8 @@ from typing import Any
 import numpy as np
 import torch
 from benchmark_policies import GPT2_SMALL, write_demo, write_random
-from results import describe_machine
-from service_process import serving
+from load.service_process import serving
+from pages.page import describe_machine
 
 from clients.policy_client import AsyncPolicyClient
 from clients.remote_agent import RemoteAgent

@@ -21,9 +21,9 @@ import numpy as np
 import torch
 import transformers
 from benchmark_policies import DEMO, GPT2_SMALL
-from forward import unit
-from live_windows import LiveWindows, long_lived, measure_cycles
-from stock import StockTrunk, gpt2
+from network.forward import unit
+from network.live_windows import LiveWindows, long_lived, measure_cycles
+from network.stock import StockTrunk, gpt2
 
 from lamo.config import PolicyConfig
 from lamo.model import LamoModel

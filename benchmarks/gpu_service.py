@@ -23,8 +23,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from benchmark_policies import DEMO, GPT2_SMALL, write_random
-from many_callers import START_SECONDS, Errand, Heard, ask_from_many
-from service_process import serving
+from load.many_callers import START_SECONDS, Errand, Heard, ask_from_many
+from load.service_process import serving
 
 from lamo.config import PolicyConfig
 

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from hop_differences import HopDifferences
-from hop_page import drawing, page
-from results import describe_machine
+from pages.hop_differences import HopDifferences
+from pages.hop_page import drawing, page
+from pages.page import describe_machine
 
 from lamo.errors import ConfigError, InputError
 from lamo.evaluation import Score, plans, read_scores, scores_of, write_scores

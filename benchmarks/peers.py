@@ -25,10 +25,10 @@ from pathlib import Path
 import torch
 import uvloop
 from benchmark_policies import DEMO, GPT2_SMALL, write_random
-from peer_load import Caller, check_actions, closed_loop, open_loop
-from peer_process import PEERS, PeerProcess, Server, ours, running
-from peer_results import Load, PeerResults
-from results import describe_machine
+from load.peer_load import Caller, check_actions, closed_loop, open_loop
+from load.peer_process import PEERS, PeerProcess, Server, ours, running
+from pages.page import describe_machine
+from pages.peer_results import Load, PeerResults
 
 from lamo.config import PolicyConfig
 from lamo.policy import Policy

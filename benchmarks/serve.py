@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmark_policies import DEMO, GPT2_SMALL, MLP, write_demo, write_random
-from measured_service import FLEET, MeasuredService, Way, say
-from redis_process import redis_server
-from results import describe_machine
-from serve_results import ServeResults
-from service_process import serving
+from load.measured_service import FLEET, MeasuredService, Way, say
+from load.redis_process import redis_server
+from load.service_process import serving
+from pages.page import describe_machine
+from pages.serve_results import ServeResults
 
 DEMO_HOP, GPT2_HOP = 5, 10
 """A window may move by at most its length: 5 timesteps are the demo's."""

@@ -25,11 +25,12 @@ from pathlib import Path
 
 import uvicorn
 from benchmark_policies import MLP, write_random
-from closed_loop import Caller, Exchange, Robot, closed_loop, fill_windows
 from fastapi import FastAPI
-from redis_process import embedded
-from results import Cell, Load, describe_machine, markdown_table
-from service_process import ServiceProcess
+from load.closed_loop import Caller, Exchange, Robot, closed_loop, fill_windows
+from load.redis_process import embedded
+from load.service_process import ServiceProcess
+from pages.page import describe_machine, markdown_table
+from pages.results import Cell, Load
 from starlette.types import ASGIApp, Receive, Scope, Send
 from websockets.asyncio.client import ClientConnection, connect
 

@@ -22,9 +22,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from benchmark_policies import DEMO, GPT2_SMALL
-from results import describe_machine, markdown_table
+from network.usual_training import UsualBatches, as_usual, usual_model, usual_update
+from pages.page import describe_machine, markdown_table
 from torch import nn
-from usual_training import UsualBatches, as_usual, usual_model, usual_update
 
 from lamo.batch import Batch, Scaling
 from lamo.config import PolicyConfig

@@ -17,10 +17,10 @@ from pathlib import Path
 
 import numpy as np
 from benchmark_policies import DEMO, write_random
-from closed_loop import Exchange, Robot, Sample, check_health, closed_loop, fill_windows
+from load.closed_loop import Exchange, Robot, Sample, check_health, closed_loop, fill_windows
+from load.service_process import ServiceProcess, cpu_seconds_of, serving
 from numpy.typing import NDArray
-from results import describe_machine, markdown_table
-from service_process import ServiceProcess, cpu_seconds_of, serving
+from pages.page import describe_machine, markdown_table
 
 from clients.policy_client import AsyncPolicyClient
 

@@ -13,9 +13,9 @@ import time
 from collections.abc import Sequence
 
 import numpy as np
-from closed_loop import Caller, Sample
+from load.closed_loop import Caller, Sample
+from load.service_process import ServiceProcess
 from numpy.typing import NDArray
-from service_process import ServiceProcess
 
 
 async def open_loop(service: ServiceProcess, callers: Sequence[Caller], rate: float, seconds: float) -> Sample:

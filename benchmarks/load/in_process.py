@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from closed_loop import draw_observations, filled_steps
+from load.closed_loop import draw_observations, filled_steps
 
 from lamo.policy import Policy
 from lamo.window import EpisodeWindow

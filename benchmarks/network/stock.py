@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from forward import Forward, full_windows, unit
-from results import markdown_table
+from network.forward import Forward, full_windows, unit
+from network.turns import fastest
+from pages.page import markdown_table
 from torch import Tensor, nn
 from transformers import DynamicCache, GPT2Config, GPT2Model
-from turns import fastest
 
 from lamo.batch import Scaling
 from lamo.config import PolicyConfig, TrunkConfig

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from hop_differences import Difference, HopDifferences, HopScore
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from results import markdown_table
+from pages.hop_differences import Difference, HopDifferences, HopScore
+from pages.page import markdown_table
 
 from training.learning.config import TrainConfig
 from training.reports.figures import COLOURS, INK, quiet

@@ -10,7 +10,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
-from closed_loop import Caller, Exchange, Fleet, Robot, fill_windows
+from load.closed_loop import Caller, Exchange, Fleet, Robot, fill_windows
 from numpy.typing import NDArray
 
 from clients.policy_client import AsyncPolicyClient

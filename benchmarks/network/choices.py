@@ -9,9 +9,9 @@ from pathlib import Path
 
 import torch
 from benchmark_policies import write_random
-from forward import Forward
-from results import markdown_table
-from turns import fastest
+from network.forward import Forward
+from network.turns import fastest
+from pages.page import markdown_table
 
 from lamo.config import PolicyConfig
 from lamo.model import LamoModel

@@ -12,11 +12,11 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from closed_loop import Caller, Fleet, Robot, Sample, check_health, closed_loop, fill_windows
-from in_process import InProcess
-from open_loop import open_loop
-from results import Cell, EpisodeMemory, Load
-from service_process import ServiceProcess
+from load.closed_loop import Caller, Fleet, Robot, Sample, check_health, closed_loop, fill_windows
+from load.in_process import InProcess
+from load.open_loop import open_loop
+from load.service_process import ServiceProcess
+from pages.results import Cell, EpisodeMemory, Load
 
 from clients.policy_client import AsyncPolicyClient
 from lamo.inference import slot_bytes

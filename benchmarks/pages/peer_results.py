@@ -9,8 +9,8 @@ from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
-from peer_load import Sample
-from results import markdown_table
+from load.peer_load import Sample
+from pages.page import markdown_table
 
 mpl.use("agg")
 from matplotlib import pyplot as plt  # after the choice of a backend without a screen

@@ -6,7 +6,7 @@ import dataclasses
 import time
 
 import numpy as np
-from roofline import Row, Work
+from network.roofline import Row, Work
 
 from lamo.config import PolicyConfig
 from lamo.policy import Policy

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import platform
-import shlex
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-import torch
-from closed_loop import Sample
+from load.closed_loop import Sample
 
 from lamo.wire import Timing
 
@@ -111,31 +105,6 @@ class EpisodeMemory:
     meta: int
     ring: int
     slot: dict[str, int]
-
-
-def describe_machine(threads: int | None) -> dict[str, str]:
-    """What the figures depend on."""
-    return {
-        "command": shlex.join(["python", *sys.argv]),
-        "CPU": f"{_cpu_model()}, {os.cpu_count()} cores",
-        "load average at the start": f"{os.getloadavg()[0]:.1f}",
-        "Python": platform.python_version(),
-        "torch": f"{torch.__version__}, {threads or torch.get_num_threads()} threads",
-    }
-
-
-def markdown_table(head: str, rows: Sequence[Sequence[str]]) -> str:
-    """A table whose titles are separated by |; all columns but the first hold numbers."""
-    titles = head.split("|")
-    lines = [titles, ["---"] + ["---:"] * (len(titles) - 1), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _cpu_model() -> str:
-    information = Path("/proc/cpuinfo")
-    lines = information.read_text(encoding="utf-8").splitlines() if information.exists() else []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return models[0] if models else platform.processor() or platform.machine()
 
 
 def _means(timings: Sequence[Timing]) -> dict[str, float]:

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-import serve_plots
 from matplotlib.figure import Figure
-from results import PARTS, Cell, EpisodeMemory, markdown_table
+from pages import serve_plots
+from pages.page import markdown_table
+from pages.results import PARTS, Cell, EpisodeMemory
 
 THROUGHPUT_NOTE = """\
 In process is the policy alone on as many windows, at most 64 in a batch, with the slots and the number of threads\

@@ -17,10 +17,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from peer_wire import BENTO_WIRE, LAMO_WIRE, PLAIN_WIRE, Wire
-from service_process import serving
+from load.peer_wire import BENTO_WIRE, LAMO_WIRE, PLAIN_WIRE, Wire
+from load.service_process import serving
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1]
 PYTHONPATH = os.pathsep.join([str(HERE.parent), str(HERE / "peers")])
 
 READY_SECONDS, STOP_SECONDS = 300.0, 30.0

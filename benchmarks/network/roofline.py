@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from turns import fastest
+from network.turns import fastest
 
 from lamo.config import TrunkConfig
 from lamo.packed import STEP_TOKENS, fill_tokens

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from load.redis_process import RedisProcess, embedded, free_port
 from numpy.typing import NDArray
 from redis import Redis
-from redis_process import RedisProcess, embedded, free_port
 
 from service.episodes import keys
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 READY_SECONDS = 300.0
 """Warming GPT-2 small up on a busy machine takes a while."""

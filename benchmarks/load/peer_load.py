@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from closed_loop import draw_observations
+from load.closed_loop import draw_observations
+from load.peer_process import PeerProcess
+from load.peer_wire import Connection, Step, Wire
 from numpy.typing import NDArray
-from peer_process import PeerProcess
-from peer_wire import Connection, Step, Wire
 
 from lamo.config import PolicyConfig
 from lamo.policy import Policy

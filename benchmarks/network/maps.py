@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from results import markdown_table
+from network.turns import fastest
+from pages.page import markdown_table
 from torch import Tensor
 from torch.nn import functional
-from turns import fastest
 
 SIZES = {
     "gpt2-small fc": (3072, 768),

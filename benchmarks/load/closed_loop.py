@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from load.service_process import ServiceProcess
 from numpy.typing import NDArray
-from service_process import ServiceProcess
 
 from clients.calls import Call
 from clients.episode import AsyncEpisode

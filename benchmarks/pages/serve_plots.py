@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, NullLocator
-from results import Cell
+from pages.results import Cell
 
 from training.reports.figures import COLOURS, INK, quiet
 

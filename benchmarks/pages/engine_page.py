@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib
-from results import markdown_table
+from pages.page import markdown_table
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
