@@ -8,8 +8,7 @@ Where there is no CUDA the same pass runs without a graph, for tests.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -42,12 +41,14 @@ class CapturedPasses:
         self._memory = memory
         self._timesteps = config.context_length
         self._largest = largest
+        capturing = _Capturing(scaling.device) if scaling.device.type == "cuda" else None
+        # A window of one timestep never stands still: there are no steps, and no room for one's three tokens.
+        kinds = (True, False) if config.context_length > 1 else (False,)
         # The largest first: what it takes from the graphs' one pool of memory serves all others.
-        pool = torch.cuda.graph_pool_handle() if scaling.device.type == "cuda" else None
         self._passes = {
-            (rows, step): _Pass(network, memory, scaling, config, rows=rows, step=step, pool=pool)
+            (rows, step): _Pass(network, memory, scaling, config, rows=rows, step=step, capturing=capturing)
             for rows in reversed(buckets(largest))
-            for step in (True, False)
+            for step in kinds
         }
 
     def __call__(
@@ -91,7 +92,7 @@ class _Pass:
         *,
         rows: int,
         step: bool,
-        pool: Any,  # of `torch.cuda.graph_pool_handle`; None without CUDA
+        capturing: _Capturing | None,  # None without CUDA
     ) -> None:
         length = 1 if step else config.context_length
         tokens = STEP_TOKENS if step else fill_tokens(length)
@@ -107,7 +108,7 @@ class _Pass:
         )
         self._ints = _Staging([(2 * states + actions,), (rows,), (rows,), (rows,)], torch.int64, scaling.device)
         self._actions = torch.zeros((rows, config.action.size), device=scaling.device)
-        self._graph = None if pool is None else self._capture(pool)
+        self._graph = None if capturing is None else capturing.graph(self._forward)
 
     def __call__(self, rows: Rows) -> NDArray[np.float32]:  # [rows, action_dim]
         returns = (rows.returns_to_go / self._scaling.return_scale)[:, None]
@@ -145,16 +146,27 @@ class _Pass:
         )
         self._actions.copy_(self._network(packed, self._memory))
 
-    def _capture(self, pool: Any) -> torch.cuda.CUDAGraph:
-        side = torch.cuda.Stream(self._scaling.device)  # type: ignore[no-untyped-call]
-        side.wait_stream(torch.cuda.current_stream(self._scaling.device))
-        with torch.cuda.stream(side):
-            for _ in range(WARM_UPS):
-                self._forward()
-        torch.cuda.current_stream(self._scaling.device).wait_stream(side)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=pool):
-            self._forward()
+
+class _Capturing:
+    """How graphs are captured: on one stream of the policy's device, which need not be the current one."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._pool = torch.cuda.graph_pool_handle()
+        self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+
+    def graph(self, forward: Callable[[], None]) -> torch.cuda.CUDAGraph:
+        """The graph of a pass, after passes that warm it up."""
+        with torch.cuda.device(self._device):  # else torch captures a stream of device 0, on which nothing happens
+            current = torch.cuda.current_stream()
+            self._stream.wait_stream(current)
+            with torch.cuda.stream(self._stream):
+                for _ in range(WARM_UPS):
+                    forward()
+            current.wait_stream(self._stream)
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph, pool=self._pool, stream=self._stream):
+                forward()
         return graph
 
 

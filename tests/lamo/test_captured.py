@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -70,3 +72,29 @@ def test_graphs_on_a_gpu_act_as_the_cpu_does(
     tolerance = 1e-3 if dtype == "float32" else 0.1
     for got, wanted in zip(play(on_gpu, 3, 5, 14), play(on_cpu, 3, 5, 14), strict=True):
         np.testing.assert_allclose(got, wanted, atol=tolerance)
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="there are no two GPUs")
+def test_a_policy_on_another_than_the_first_gpu_is_captured_there(
+    config: PolicyConfig, normalization: Normalization, model: LamoModel
+) -> None:
+    copied = LamoModel(config)
+    copied.load_state_dict(model.state_dict())
+    second = Policy(config, normalization, copied, device="cuda:1", slot_bytes=SLOT_BYTES)
+    second.warm_up(4)
+    on_cpu = Policy(config, normalization, model)
+    for got, wanted in zip(play(second, 3, 5, 14), play(on_cpu, 3, 5, 14), strict=True):
+        np.testing.assert_allclose(got, wanted, atol=1e-3)
+
+
+def test_windows_of_one_timestep_have_no_steps_to_capture(
+    config: PolicyConfig, normalization: Normalization
+) -> None:
+    short = dataclasses.replace(config, context_length=1, hop=1)
+    policy = Policy(short, normalization, LamoModel(short), slot_bytes=SLOT_BYTES)
+    passes = policy._proposing
+    assert isinstance(passes, Passes)
+    with torch.inference_mode():
+        fixed = CapturedPasses(passes._network, passes._memory, passes._scaling, short, largest=3)
+        for captured in fixed._passes.values():
+            captured._forward()  # as warming up does: a step would write beyond its slot
