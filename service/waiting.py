@@ -37,7 +37,7 @@ class Waiting:
         self._cache = cache
         self._metrics = metrics
         self._queue: dict[Act, None] = {}
-        self._busy: set[str] = set()
+        self._busy: dict[str, Act] = {}
         self._count = 0
 
     @property
@@ -74,7 +74,7 @@ class Waiting:
         now = time.monotonic()
         for act in batch:
             del self._queue[act]
-            self._busy.add(act.episode_id)
+            self._busy[act.episode_id] = act
             act.taken_at = now
         return batch
 
@@ -89,7 +89,7 @@ class Waiting:
 
     def put_back(self, act: Act) -> None:
         """Let an act that was begun be taken once more, before all others."""
-        self._busy.discard(act.episode_id)
+        self._free(act)
         self._queue = {act: None, **self._queue}
         if act.begun:
             act.begun = False
@@ -130,11 +130,16 @@ class Waiting:
 
     def _release(self, act: Act) -> None:
         self.flight.remove(act)
-        self._busy.discard(act.episode_id)
+        self._free(act)
         if not act.begun:
             self._queue.pop(act, None)
             self._counted(-1)
         self.changed.set()
+
+    def _free(self, act: Act) -> None:
+        """Its episode is busy no longer, unless with another act: one that still waits does not make it so."""
+        if self._busy.get(act.episode_id) is act:
+            del self._busy[act.episode_id]
 
     def _counted(self, change: int) -> None:
         self._count += change

@@ -88,6 +88,27 @@ async def test_a_shared_step_lives_until_the_last_deadline(serve, held_engine: H
         await first
 
 
+async def test_a_repeated_step_that_nobody_waits_for_does_not_free_its_episode(serve, held_engine: HeldEngine):
+    async with serve(engine=held_engine) as service:
+        episode = await service.start()
+        held_engine.let_go.set()
+        await service.act(episode, 0)
+        held_engine.let_go.clear()
+        held_engine.holding.clear()
+        following = asyncio.create_task(service.act(episode, 1))
+        await held_engine.holding.wait()
+        left = asyncio.create_task(service.act(episode, 0))
+        await asyncio.sleep(0.02)
+        left.cancel()
+        await asyncio.wait([left])
+        again = asyncio.create_task(service.act(episode, 0))
+        await asyncio.sleep(0.1)
+        assert not again.done()
+        held_engine.let_go.set()
+        assert (await following).status_code == 200
+        assert (await again).json()["replayed"]
+
+
 async def test_a_full_queue_refuses_at_once_and_says_when_to_come_back(serve, held_engine: HeldEngine):
     async with serve(engine=held_engine, queue_limit=2) as service:
         episodes = [await service.start() for _ in range(5)]
