@@ -28,7 +28,8 @@ class Stepping:
     """Serves the acts that wait.
 
     Attributes:
-        progress_at: when the loop last took or finished a batch, on the monotonic clock.
+        progress_at: when the device last finished a batch, or an idle one was given something to come, on the
+            monotonic clock.
     """
 
     def __init__(
@@ -74,7 +75,8 @@ class Stepping:
         batch = self._waiting.take(self._engine.batch_limit - len(self._ready) - self._recalling)
         if not batch:
             return
-        self.progress_at = time.monotonic()
+        if self._inferring is None:  # what is prepared for a device that hangs is no progress
+            self.progress_at = time.monotonic()
         missing = []
         for act in batch:
             recalled = self._recall.held(Wanted(act.episode_id, act.content.step))

@@ -65,6 +65,20 @@ async def test_health_fails_when_work_waits_and_nothing_is_finished(serve, held_
         assert (await service.client.get("/healthz")).status_code == 200  # nothing waits
 
 
+async def test_what_is_prepared_for_a_device_that_hangs_is_no_progress(serve, held_engine, monkeypatch):
+    async with serve(engine=held_engine) as service:
+        first, second = await service.start(), await service.start()
+        requests = [asyncio.create_task(service.act(first, 0))]
+        await held_engine.holding.wait()
+        monkeypatch.setattr("service.lifecycle.STALL_SECONDS", 0.1)
+        await asyncio.sleep(0.15)
+        requests.append(asyncio.create_task(service.act(second, 0)))
+        await asyncio.sleep(0.02)
+        assert (await service.client.get("/healthz")).status_code == 503
+        held_engine.let_go.set()
+        assert [(await request).status_code for request in requests] == [200, 200]
+
+
 async def test_policies_are_described_as_their_config_says(serve, config, normalization):
     async with serve() as service:
         listed = (await service.client.get("/policies")).json()
