@@ -84,7 +84,7 @@ def wants_msgpack(arrival: Arrival) -> bool:
 def written(answer: ActAnswer | ActTogetherAnswer, arrival: Arrival) -> tuple[bytes, str]:
     """An answer's body and media type."""
     if not wants_msgpack(arrival):
-        return type(answer).__pydantic_serializer__.to_json(answer), JSON
+        return type(answer).__pydantic_serializer__.to_json(answer, exclude_none=True), JSON
     if isinstance(answer, ActAnswer):
         return packing.pack(_with_array(answer)), packing.MEDIA_TYPE
     items = [

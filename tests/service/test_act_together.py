@@ -58,6 +58,7 @@ async def test_what_is_wrong_with_one_item_is_that_items_answer(serve):
         assert [outcome["status"] for outcome in outcomes] == [404, 409, 410, 422, 422, 422, 422, 422, 422, 200]
         details = [outcome["body"].get("detail") for outcome in outcomes]
         assert outcomes[1]["body"]["expected_step"] == 1
+        assert "committed_step" not in outcomes[0]["body"]  # what is not known is left out, as in any problem
         assert details[3] == "observation has shape [4], policy 'small' takes [5]"
         assert details[5:7] == ["item 5: field 'stepp' is unknown", "item 6: field 'episode_id' is missing"]
         assert details[7].startswith("item 7: field 'episode_id' cannot be used")
