@@ -18,7 +18,8 @@ from lamo.wire import MAX_ITEMS, ActAnswer, ActItem, ActOutcome, ActTogetherAnsw
 EpisodeT = TypeVar("EpisodeT", Episode, AsyncEpisode)
 
 NUMBERS_PER_REQUEST = 32_768
-"""Of all observations together; in JSON at most two thirds of the bytes that a service takes unless told more."""
+"""Of all observations and executed actions together; in JSON at most two thirds of the bytes that a service takes
+unless told more."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,8 @@ def portions(steps: Sequence[NextStep[EpisodeT]]) -> Iterator[Sequence[NextStep[
     portion: list[NextStep[EpisodeT]] = []
     numbers = 0
     for step in steps:
-        size = np.size(step.observation)
+        executed = () if step.executed_action is None else step.executed_action
+        size = np.size(step.observation) + np.size(executed)
         if portion and (len(portion) == MAX_ITEMS or numbers + size > NUMBERS_PER_REQUEST):
             yield portion
             portion, numbers = [], 0

@@ -88,3 +88,8 @@ def test_a_request_holds_no_more_than_the_service_takes(count, size, sizes):
     parts = list(portions(playing))
     assert [len(part) for part in parts] == sizes
     assert [step for part in parts for step in part] == playing
+
+
+def test_executed_actions_count_in_a_request_too():
+    playing = [NextStep(step.episode, step.observation, executed_action=np.zeros(24)) for step in steps(1000, 40)]
+    assert [len(part) for part in portions(playing)] == [512, 488]
