@@ -137,7 +137,8 @@ class Policy:
 
     def warm_up(self, largest_batch: int) -> None:
         """Run shapes that serving will use once, so that no request pays for first-call costs."""
-        if isinstance(self._proposing, Passes):
+        # Graphs pad windows: other bits than in process, where nobody warms a policy up.
+        if isinstance(self._proposing, Passes) and not self.reproducible:
             self._proposing.capture(largest_batch)
         windows = self._longest_windows(np.random.default_rng(0))
         for rows in WARM_UP_ROWS:

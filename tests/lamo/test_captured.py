@@ -74,6 +74,21 @@ def test_graphs_on_a_gpu_act_as_the_cpu_does(
         np.testing.assert_allclose(got, wanted, atol=tolerance)
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+def test_warming_up_changes_no_bit_of_a_reproducible_policy(
+    config: PolicyConfig, normalization: Normalization, model: LamoModel
+) -> None:
+    def reproducible() -> Policy:
+        copied = LamoModel(config)
+        copied.load_state_dict(model.state_dict())
+        return Policy(config, normalization, copied, device="cuda", reproducible=True)
+
+    in_process, served = reproducible(), reproducible()
+    served.warm_up(4)
+    for got, wanted in zip(play(served, 3, 5, 14), play(in_process, 3, 5, 14), strict=True):
+        np.testing.assert_array_equal(got, wanted)
+
+
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="there are no two GPUs")
 def test_a_policy_on_another_than_the_first_gpu_is_captured_there(
     config: PolicyConfig, normalization: Normalization, model: LamoModel
