@@ -96,12 +96,14 @@ class InferenceNetwork:
         return actions
 
 
-def _compiled(network: nn.Module) -> Callable[..., Tensor]:
+def _compiled(network: scripted.Network) -> Callable[..., Tensor]:
     """The network by TorchScript, or as it is from Python 3.14 on, where torch does not support that any more.
 
-    torch calls it deprecated; `torch.compile`, which it names instead, takes a minute for every number of rows.
+    Not on a GPU: captured passes call no Python, and TorchScript would write kernels of its own there, anew for the
+    first shapes it sees and with other bits than its first pass. torch calls it deprecated; `torch.compile`, which
+    it names instead, takes a minute for every number of rows.
     """
-    if sys.version_info >= (3, 14):
+    if sys.version_info >= (3, 14) or not network.timesteps.is_cpu:
         return network
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from typing import Any
 
 import numpy as np
@@ -135,3 +136,9 @@ def test_bfloat16_is_computed_in_float32_where_a_cpu_has_no_instructions_for_it(
         assert computing_dtype(torch.device("cpu"), torch.bfloat16) is expected
         assert computing_dtype(torch.device("cuda"), torch.bfloat16) is torch.bfloat16
         assert computing_dtype(torch.device("cpu"), torch.float32) is torch.float32
+
+
+def test_only_on_a_cpu_is_the_network_compiled(config: PolicyConfig, model: LamoModel) -> None:
+    elsewhere = LamoModel(config).to("meta")
+    compiled = [isinstance(InferenceNetwork(each)._network, torch.jit.ScriptModule) for each in (model, elsewhere)]
+    assert compiled == [sys.version_info < (3, 14), False]
