@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from lamo import checkpoint
-from lamo.errors import ConfigError, UnknownPolicy
+from lamo.errors import ConfigError, EngineUnavailable, UnknownPolicy
 from lamo.heap import keep_freed_memory
 from lamo.policy import SLOT_BYTES, Policy
 from lamo.window import EpisodeWindow
@@ -49,6 +49,7 @@ class Engine:
         reproducible: whether an action is the same bits whoever shares its batch.
         batch_limit: rows of the largest forward pass.
         threads: of one forward pass on a CPU; `default_threads` if None.
+        lost: what went wrong with the accelerator; nothing more can be computed in this process then.
         slot_bytes: of each policy, for keys and values of live windows; 0 computes every window whole.
     """
 
@@ -70,6 +71,7 @@ class Engine:
         self.batch_limit = batch_limit
         self.threads = threads
         self.slot_bytes = slot_bytes
+        self.lost: Exception | None = None
         self._served: dict[str, ServedPolicy] = {}
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="engine")
 
@@ -128,7 +130,13 @@ class Engine:
         self, served: ServedPolicy, windows: Sequence[EpisodeWindow], episode_ids: Sequence[str]
     ) -> NDArray[np.float32]:
         self._use_threads(served.policy)
-        return served.policy.propose(windows, episode_ids)
+        try:
+            return served.policy.propose(windows, episode_ids)
+        except torch.AcceleratorError as error:
+            self.lost = error
+            raise EngineUnavailable(
+                "the accelerator failed; nothing was committed, send the same request again", retry_after_ms=1000
+            ) from error
 
     def _use_threads(self, policy: Policy) -> None:
         """Set torch's threads, which holds for the calling thread: this engine's."""

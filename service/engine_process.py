@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import multiprocessing
 import shutil
 import signal
 import sys
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -22,6 +24,8 @@ from service.metrics import Metrics
 from service.settings import Settings
 
 LEFT_SECONDS = 0.05
+
+FAILURE_SECONDS = 0.1
 
 WORKERS_SECONDS = 2.0
 """How much longer than their own grace workers may take to leave."""
@@ -51,7 +55,7 @@ def serve_engine(settings: Settings, folder: Path, path: Path, supervisor: Conne
 async def _serve(settings: Settings, folder: Path, path: Path, supervisor: Connection) -> None:
     told = asyncio.Event()
     loop = asyncio.get_running_loop()
-    loop.add_reader(supervisor.fileno(), told.set)
+    loop.add_reader(supervisor.fileno(), partial(_leave, loop, supervisor, told))
     loop.add_signal_handler(signal.SIGTERM, told.set)
     lifecycle = Lifecycle.of(settings, Metrics(folder))
     async with lifecycle, EngineServer(Local(lifecycle), path) as server:
@@ -59,10 +63,23 @@ async def _serve(settings: Settings, folder: Path, path: Path, supervisor: Conne
         if lifecycle.failure is not None:
             raise lifecycle.failure
         tell(supervisor, None)
-        await told.wait()
-        loop.remove_reader(supervisor.fileno())
+        await _told_or_failed(told, lifecycle)
         lifecycle.draining = True
         await _workers_left(server, settings.grace_seconds + WORKERS_SECONDS)
+
+
+def _leave(loop: asyncio.AbstractEventLoop, supervisor: Connection, told: asyncio.Event) -> None:
+    loop.remove_reader(supervisor.fileno())  # a closed pipe stays readable
+    told.set()
+
+
+async def _told_or_failed(told: asyncio.Event, lifecycle: Lifecycle) -> None:
+    """Wait until this process is to leave; after a failed accelerator the supervisor starts another."""
+    while not told.is_set():
+        if lifecycle.failure is not None:
+            raise lifecycle.failure
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(told.wait(), FAILURE_SECONDS)
 
 
 async def _workers_left(server: EngineServer, seconds: float) -> None:

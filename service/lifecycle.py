@@ -31,7 +31,6 @@ class Lifecycle:
         embedded: the private Redis, None where the settings name another.
         opened: whether episodes can be served.
         draining: whether the service is shutting down.
-        failure: what kept it from opening.
     """
 
     def __init__(
@@ -56,7 +55,7 @@ class Lifecycle:
         )
         self.opened = False
         self.draining = False
-        self.failure: Exception | None = None
+        self._failure: Exception | None = None
         self._opening: asyncio.Task[None] | None = None
         self._parts = AsyncExitStack()
 
@@ -75,6 +74,11 @@ class Lifecycle:
             embedded=embedded,
             store=store or _store(settings, metrics, embedded),
         )
+
+    @property
+    def failure(self) -> Exception | None:
+        """What kept it from opening, or ended it: a failed accelerator serves nothing more in a process."""
+        return self._failure or self.engine.lost
 
     @property
     def stalled(self) -> bool:
@@ -111,7 +115,7 @@ class Lifecycle:
             self._parts.push_async_callback(self.acting.close)
             self.acting.open()
         except Exception as failure:
-            self.failure = failure
+            self._failure = failure
             return
         self._tell_policies()
         gc.collect()

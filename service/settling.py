@@ -107,6 +107,8 @@ class Settling:
         if act.attempts == ATTEMPTS:
             raise rules.step_conflict(act.episode_id, step, committed_step)
         self._waiting.put_back(act)
+        if act.abandoned:
+            self._waiting.withdraw(act)
 
 
 def _own(proposal: Proposal, decision: Decision) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+import torch
 
 from tests.service.conftest import OBSERVATION, HeldEngine
 
@@ -164,6 +165,21 @@ async def test_a_forward_pass_that_fails_is_answered_and_the_next_one_is_served(
         assert answer.status_code == 500
         assert "device lost" not in answer.text
         assert not (await service.act(episode, 0)).json()["replayed"]
+
+
+async def test_an_accelerator_that_fails_ends_the_service_and_the_step_may_be_sent_again(serve, monkeypatch):
+    async with serve() as service:
+        episode = await service.start()
+
+        def broken(windows, names=None):
+            raise torch.AcceleratorError("CUDA error: device-side assert triggered")
+
+        monkeypatch.setattr(service.lifecycle.engine.find("small").policy, "propose", broken)
+        answer = await service.act(episode, 0)
+        assert (answer.status_code, answer.json()["retryable"]) == (503, True)
+        assert answer.json()["type"] == "urn:lamo:problem:engine-unavailable"
+        assert isinstance(service.lifecycle.failure, torch.AcceleratorError)  # what the server leaves on
+        assert (await service.client.get(f"/episodes/{episode}")).json()["committed_step"] == -1
 
 
 async def test_while_one_batch_commits_the_next_one_infers(serve, held_engine: HeldEngine, monkeypatch):
