@@ -46,10 +46,11 @@ lint: setup           ## Style, formatting and import rules
 types: setup          ## mypy, strict
 	$(BIN)/mypy
 
-bench: setup          ## The service under load, with plots, into build/bench; see docs/performance.md
+bench: setup          ## The service under load and the engine alone, with plots, into build/bench; see docs/performance.md
 	$(BIN)/python benchmarks/serve.py --out $(RESULTS)/serve-$(CORES)-cores.md $(BENCH)
 	$(BIN)/python benchmarks/evaluation.py --out $(RESULTS)/evaluation-$(CORES)-cores.md
 	$(BIN)/python benchmarks/stream.py --out $(RESULTS)/stream-$(CORES)-cores.md
+	$(BIN)/python benchmarks/engine.py --out $(RESULTS)/engine-$(CORES)-cores.md
 
 bench-peers: build/peers-venv/.installed  ## The service beside other serving frameworks, in an environment of its own
 	PYTHONPATH=. build/peers-venv/bin/python benchmarks/peers.py $(PEERS)
