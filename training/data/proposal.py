@@ -117,9 +117,13 @@ def target_returns(
 
 
 def return_scale(targets: tuple[float, ...]) -> float:
-    """The power of ten that brings the largest magnitude among the targets into [1, 10); 1 where all are 0."""
+    """The power of ten that brings the largest magnitude among the targets into [1, 10).
+
+    1 where all are 0, or so near to it that a float has no such power.
+    """
     largest = max(abs(target) for target in targets)
-    return float(f"1e{math.floor(math.log10(largest))}") if largest > 0 else 1.0
+    scale = float(f"1e{math.floor(math.log10(largest))}") if largest > 0 else 0.0
+    return scale or 1.0
 
 
 def _from(folder: Path, dataset: str) -> str:
