@@ -88,15 +88,28 @@ class Scaling:
         returns_to_go: NDArray[np.float64],  # [...], raw
     ) -> Tensor:  # [...]
         """Divided by the return scale, in float64."""
-        scaled = torch.from_numpy((returns_to_go / self.return_scale).astype(np.float32))
-        return self._to_device(scaled).to(self.dtype)
+        return self._to_device(torch.from_numpy(self.scaled(returns_to_go))).to(self.dtype)
+
+    def scaled(
+        self,
+        returns_to_go: NDArray[np.float64],  # [...], raw
+    ) -> NDArray[np.float32]:  # [...]
+        """Divided by the return scale, in float64; still on this machine."""
+        return (returns_to_go / self.return_scale).astype(np.float32)
 
     def states(
         self,
         observations: NDArray[np.float32],  # [..., observation_dim], raw
     ) -> Tensor:  # [..., observation_dim]
         """Normalised, in float32."""
-        return ((self._to_device(torch.from_numpy(observations)) - self.mean) / self.std).to(self.dtype)
+        return self.normalized(self._to_device(torch.from_numpy(observations)))
+
+    def normalized(
+        self,
+        observations: Tensor,  # [..., observation_dim] float32, raw, on the device
+    ) -> Tensor:  # [..., observation_dim]
+        """Normalised, in float32."""
+        return ((observations - self.mean) / self.std).to(self.dtype)
 
     def actions(
         self,

@@ -41,13 +41,14 @@ class CapturedPasses:
         self._memory = memory
         self._timesteps = config.context_length
         self._largest = largest
+        self._buckets = buckets(largest)
         capturing = _Capturing(scaling.device) if scaling.device.type == "cuda" else None
         # A window of one timestep never stands still: there are no steps, and no room for one's three tokens.
         kinds = (True, False) if config.context_length > 1 else (False,)
         # The largest first: what it takes from the graphs' one pool of memory serves all others.
         self._passes = {
             (rows, step): _Pass(network, memory, scaling, config, rows=rows, step=step, capturing=capturing)
-            for rows in reversed(buckets(largest))
+            for rows in reversed(self._buckets)
             for step in kinds
         }
 
@@ -71,7 +72,7 @@ class CapturedPasses:
         windows: Sequence[EpisodeWindow],
         places: Sequence[Place | None],
     ) -> NDArray[np.float32]:
-        bucket = next(rows for rows in buckets(self._largest) if rows >= len(windows))
+        bucket = next(rows for rows in self._buckets if rows >= len(windows))
         missing = bucket - len(windows)
         padded = [*windows, *[windows[-1]] * missing]
         slots = np.array([self._memory.slots if place is None else place.slot for place in places], np.int64)
@@ -111,7 +112,7 @@ class _Pass:
         self._graph = None if capturing is None else capturing.graph(self._forward)
 
     def __call__(self, rows: Rows) -> NDArray[np.float32]:  # [rows, action_dim]
-        returns = (rows.returns_to_go / self._scaling.return_scale)[:, None]
+        returns = self._scaling.scaled(rows.returns_to_go)
         self._floats.send([returns, rows.observations, rows.actions])
         timesteps = np.concatenate((rows.state_timesteps, rows.state_timesteps, rows.action_timesteps))
         tokens = rows.cached if rows.cached is not None else rows.real
@@ -137,7 +138,7 @@ class _Pass:
         )
         packed = Packed(
             returns_to_go=returns.to(dtype),
-            states=((observations - self._scaling.mean) / self._scaling.std).to(dtype),
+            states=self._scaling.normalized(observations),
             actions=actions.to(dtype),
             timesteps=timesteps,
             order=self._order,

@@ -100,13 +100,16 @@ class Remote:
 
     async def health(self) -> Health:
         """See `Serving.health`: the worst of all. An engine that is being started again has not stalled."""
-        return _worst("ok", await asyncio.gather(*map(_health, self._links)))
+        return _worst("ok", await self._probe("health", silent="stalled", away="ok"))
 
     async def readiness(self) -> Health:
         """See `Serving.readiness`: ready if every engine is."""
         if self.draining:
             return Health(status="draining")
-        return _worst("ready", await asyncio.gather(*map(_readiness, self._links)))
+        return _worst("ready", await self._probe("readiness", silent="loading", away="loading"))
+
+    async def _probe(self, question: str, *, silent: str, away: str) -> list[Health]:
+        return await asyncio.gather(*(_probed(link, question, silent=silent, away=away) for link in self._links))
 
     def _link(self, episode_id: str) -> Link:
         """The same in every worker and after every restart, so that an episode's window stays where it is."""
@@ -121,24 +124,15 @@ async def _together(link: Link, asked: list[AskedStep]) -> list[ActAnswer | Serv
     return [answer if isinstance(answer, ServiceError) else ActAnswer.model_validate(answer) for answer in answers]
 
 
-async def _health(link: Link) -> Health:
+async def _probed(link: Link, question: str, *, silent: str, away: str) -> Health:
+    """What an engine says of itself, or the status of one that says nothing, or is not there."""
     try:
         async with asyncio.timeout(PROBE_SECONDS):
-            return Health.model_validate(await link.ask("health"))
+            return Health.model_validate(await link.ask(question))
     except TimeoutError:
-        return Health(status="stalled", detail=f"an engine did not answer for {PROBE_SECONDS:.0f} s")
+        return Health(status=silent, detail=f"an engine did not answer for {PROBE_SECONDS:.0f} s")
     except ServiceError as error:
-        return Health(status="ok", detail=error.detail)
-
-
-async def _readiness(link: Link) -> Health:
-    try:
-        async with asyncio.timeout(PROBE_SECONDS):
-            return Health.model_validate(await link.ask("readiness"))
-    except TimeoutError:
-        return Health(status="loading", detail=f"an engine did not answer for {PROBE_SECONDS:.0f} s")
-    except ServiceError as error:
-        return Health(status="loading", detail=error.detail)
+        return Health(status=away, detail=error.detail)
 
 
 def _worst(good: str, answers: Sequence[Health]) -> Health:
