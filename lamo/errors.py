@@ -9,6 +9,8 @@ LamoError
 │   └── SimulatorError          a simulator that cannot be made or does not fit the policy
 └── ServiceError              what the HTTP API answers; each class carries its status
     ├── MalformedRequest        400  not JSON at all
+    ├── Unauthorized            401  no key, or one that is not known
+    ├── Forbidden               403  the key's scopes do not include this
     ├── NotFound                404
     │   ├── UnknownEpisode
     │   └── UnknownPolicy
@@ -23,6 +25,7 @@ LamoError
     ├── InvalidRequest          422
     │   └── ContentChanged        a recorded step, asked again with other content
     ├── QueueFull               429  retryable
+    ├── OwnerLimit              429  the owner's, not the service's; retryable
     ├── InternalError           500
     │   └── ActionNotFinite       the policy's output was not finite; nothing was committed
     ├── Unavailable             503  retryable
@@ -154,6 +157,18 @@ class MalformedRequest(ServiceError):
     status, kind, title = 400, "malformed-request", "The request cannot be read"
 
 
+class Unauthorized(ServiceError):
+    """The request names no key, or one that this service does not know."""
+
+    status, kind, title = 401, "unauthorized", "Unauthorized"
+
+
+class Forbidden(ServiceError):
+    """The key is known, but its scopes do not include what the request asks for."""
+
+    status, kind, title = 403, "forbidden", "Forbidden"
+
+
 class NotFound(ServiceError):
     """What the request names does not exist."""
 
@@ -236,6 +251,12 @@ class QueueFull(ServiceError):
     """More requests wait than the service queues."""
 
     status, kind, title, retryable = 429, "queue-full", "Queue full", True
+
+
+class OwnerLimit(ServiceError):
+    """The owner of the key asks for more than it may."""
+
+    status, kind, title, retryable = 429, "owner-limit", "Owner's limit reached", True
 
 
 class InternalError(ServiceError):

@@ -125,7 +125,7 @@ class EpisodeWindow:
         return_to_go = self.return_to_go
         if step > 0:
             return_to_go = next_return_to_go(return_to_go, reward, delayed_reward=self.delayed_reward)
-        first = window_start(step, self.context_length, self.hop) - self.start
+        first = max(0, window_start(step, self.context_length, self.hop) - self.start)
         actions = _longer(self.actions, first, None)
         if executed_action is not None and len(actions) > 1:
             actions[-2] = executed_action
@@ -155,10 +155,11 @@ class EpisodeWindow:
         """The window that recorded consecutive timesteps leave, for an episode whose `begin` this window is.
 
         The action of t is the executed one recorded with t + 1 where there is one, else the proposed one of
-        t clipped to the bounds. `timesteps` must reach back to the start of the window they end in.
+        t clipped to the bounds. Where `timesteps` do not reach back to the start of the window they end in, the
+        policy sees less than it would have.
         """
         last = timesteps[-1].step
-        kept = timesteps[window_start(last, self.context_length, self.hop) - timesteps[0].step :]
+        kept = timesteps[max(0, window_start(last, self.context_length, self.hop) - timesteps[0].step) :]
         observations = np.zeros((len(kept), *self.observations.shape[1:]), self.observations.dtype)
         actions = np.zeros((len(kept), self.actions.shape[1]), np.float32)
         for row, timestep in enumerate(kept):

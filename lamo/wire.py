@@ -36,6 +36,12 @@ MAX_STEP = 2**31 - 1
 MAX_ITEMS = 1024
 """Most items in one request for several episodes."""
 
+MAX_MISSED = 256
+"""Most timesteps that one request tells of as passed without an answer."""
+
+MAX_WINDOW = 65_536
+"""Most timesteps of a window: more than any policy's context length, which is what the service holds it to."""
+
 
 def _array_or_list(value: object, lists: ValidatorFunctionWrapHandler) -> object:
     if isinstance(value, np.ndarray):
@@ -92,6 +98,24 @@ class StartRequest(Request):
     labels: dict[Label, Label] = Field(default_factory=dict, max_length=MAX_LABELS)
 
 
+class MissedStep(Request):
+    """A timestep that passed at the robot without an answer. It is recorded without inference."""
+
+    step: Step
+    observation: SentVector = Field(description="raw, in the policy's observation shape")
+    reward: float | None = Field(default=None, description="what the action of step - 1 earned; none at step 0")
+    executed_action: SentVector | None = Field(
+        default=None, description="the action really executed at step - 1; must be said if that was missed too"
+    )
+    observed_at: int | None = Field(default=None, ge=0, le=2**63 - 1, description="Unix time in ns")
+
+
+Missed = Annotated[
+    list[MissedStep],
+    Field(max_length=MAX_MISSED, description="timesteps that passed without an answer, the last one step - 1"),
+]
+
+
 class ActRequest(Request):
     """One step of an episode. The step is the idempotency key: the same request again is harmless."""
 
@@ -99,8 +123,11 @@ class ActRequest(Request):
     step: Step | None = Field(default=None, description="from 0; the next one is meant if left out")
     reward: float | None = Field(default=None, description="what the action of step - 1 earned; none at step 0")
     executed_action: SentVector | None = Field(
-        default=None, description="the action really executed at step - 1, if not the proposed one; none at step 0"
+        default=None,
+        description="the action really executed at step - 1, if not the proposed one; none at step 0, "
+        "and must be said if step - 1 was missed",
     )
+    missed: Missed = []
     deadline_ms: float | None = Field(
         None, gt=0, description="from receipt; 504 if inference has not started by then"
     )
@@ -132,6 +159,7 @@ class EndRequest(Request):
     executed_action: SentVector | None = Field(
         default=None, description="the last action executed, if not the proposed one"
     )
+    missed: Missed = []
     terminated: bool = False
     truncated: bool = False
     success: bool | None = None
@@ -141,6 +169,36 @@ class EndRequest(Request):
         if self.terminated and self.truncated:
             raise ValueError("an episode is either terminated or truncated, not both")
         return self
+
+
+class WindowTimestep(Request):
+    """One of the last timesteps of an episode, as its client remembers it."""
+
+    step: Step
+    observation: SentVector = Field(description="as it was sent")
+    reward: float | None = Field(default=None, description="as it was sent")
+    executed_action: SentVector | None = Field(default=None, description="as it was sent")
+    action: SentVector | None = Field(
+        default=None, description="as it was answered; none if the timestep was missed"
+    )
+    return_to_go: float | None = Field(
+        default=None,
+        description="as it was answered: what makes the actions to come the same bits; else it is computed",
+    )
+
+
+class WindowRequest(Request):
+    """Give a lost episode its last timesteps back."""
+
+    policy: str = Field(description="name, without a revision")
+    revision: str | None = Field(default=None, description="that it was started with; the served one if left out")
+    target_return: float = Field(description="raw")
+    episode_return: float = Field(description="sum of the rewards up to the last of these timesteps; raw")
+    ttl_seconds: int = Field(default=DEFAULT_TTL_SECONDS, ge=MIN_TTL_SECONDS, le=MAX_TTL_SECONDS)
+    labels: dict[Label, Label] = Field(default_factory=dict, max_length=MAX_LABELS)
+    timesteps: list[WindowTimestep] = Field(
+        min_length=1, max_length=MAX_WINDOW, description="at most K, consecutive, the last one answered"
+    )
 
 
 class EpisodeState(Answer):

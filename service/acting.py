@@ -19,16 +19,21 @@ from lamo.wire import (
     PolicyInfo,
     PolicyList,
     StartRequest,
+    WindowRequest,
 )
 from service import answers, rules
 from service.cache import WindowCache
-from service.contents import EndContent, StepContent, computable
+from service.callers import Caller, EpisodeName
+from service.contents import EndContent, StepContent
 from service.engine import Engine, ServedPolicy
-from service.episodes import OWNER, Decision, Ending, EpisodeMeta, Episodes, StartOutcome, Verdict
+from service.episodes import Decision, Ending, EpisodeMeta, Episodes, StartOutcome, Verdict
 from service.flight import Act, Wait
 from service.metrics import Metrics
-from service.recall import Recall, unknown_episode
-from service.records import content_digest
+from service.numbers import computable
+from service.proposals import after_missed
+from service.recall import Recall, Recalled, unknown_episode
+from service.records import RecordLayout, content_digest
+from service.restoring import WindowContent, restoration_of
 from service.serving import AskedStep
 from service.settling import Settling
 from service.stepping import Stepping
@@ -65,27 +70,42 @@ class Acting:
             await asyncio.wait([self._serving])
         await self.stepping.close()
 
-    def policies(self) -> PolicyList:
+    def policies(self, caller: Caller) -> PolicyList:
         """What is served."""
-        return answers.policy_list(self._engine.served)
+        return answers.policy_list(self._engine.allowed(caller.limits))
 
-    def policy(self, name: str) -> PolicyInfo:
+    def policy(self, caller: Caller, name: str) -> PolicyInfo:
         """One policy, by "name" or "name@revision"."""
-        return answers.policy_info(self._engine.find(name))
+        return answers.policy_info(self._engine.find(name, caller.limits))
 
-    async def start(self, request: StartRequest, episode_id: str | None = None) -> tuple[EpisodeState, bool]:
+    async def start(
+        self, caller: Caller, request: StartRequest, episode_id: str | None = None
+    ) -> tuple[EpisodeState, bool]:
         """Start an episode, under a fresh id or the client's; the second value is false if it lived already."""
-        served = self._engine.find(request.policy)
-        meta = _new_episode(request, served, secrets.token_urlsafe(24) if episode_id is None else episode_id)
+        served = self._engine.find(request.policy, caller.limits)
+        name = caller.episode(secrets.token_urlsafe(24) if episode_id is None else episode_id)
+        meta = _new_episode(request, served, name)
         outcome = await self._episodes.start(meta, _start_digest(request))
         if outcome is StartOutcome.EXISTS:
             raise EpisodeExists(
                 f"episode {meta.episode_id!r} was started with other fields; delete it to reuse its id"
             )
         if outcome is StartOutcome.SAME:
-            return await self.state(meta.episode_id), False
-        self._cache.drop(meta.episode_id)
+            return await self.state(caller, meta.episode_id), False
+        self._cache.drop(name)
         return answers.episode_state(meta), True
+
+    async def restore(self, caller: Caller, episode_id: str, request: WindowRequest) -> EpisodeState:
+        """Give an episode that is lost, or behind what its client saw answered, its last timesteps back."""
+        policy = request.policy if request.revision is None else f"{request.policy}@{request.revision}"
+        served = self._engine.find(policy, caller.limits)
+        name, content = caller.episode(episode_id), WindowContent.of(request)
+        content.check(served)
+        restoration = restoration_of(name, request, content, served, self._recall.layout(served))
+        decision = await self._episodes.restore(restoration)
+        self._cache.drop(name)
+        rules.refuse_other_than_restored(episode_id, content.last, decision)
+        return answers.episode_state(restoration.meta)
 
     async def act(self, asked: AskedStep) -> ActAnswer:
         """Answer one step; cancelled, it is given up unless somebody else waits for it."""
@@ -107,36 +127,47 @@ class Acting:
                 self._count(step, outcome)
         return outcomes
 
-    async def end(self, episode_id: str, request: EndRequest) -> EpisodeSummary:
+    async def end(self, caller: Caller, episode_id: str, request: EndRequest) -> EpisodeSummary:
         """End an episode."""
-        content = EndContent.of(request)
-        meta = await self._meta(episode_id)
+        name, content = caller.episode(episode_id), EndContent.of(request)
+        [recalled] = await self._recall.read([name])
+        if isinstance(recalled, ServiceError):
+            raise recalled
+        meta, served = recalled.live.meta, recalled.live.served
         step = meta.committed_step + 1 if content.step is None else content.step
-        served = self._recall.policy_of(meta)
         content.check(served.policy.config, served.name, step)
-        if self._waiting.flight.touches(episode_id):
+        if self._waiting.flight.touches(name):
             raise rules.step_in_flight(episode_id, None)
-        self._cache.drop(episode_id)
-        ending = _ending(meta, content, step, delayed_reward=served.policy.config.delayed_reward)
-        return _ended(episode_id, step, await self._episodes.end(ending))
+        rules.refuse_other_past(content.missed, recalled)
+        self._cache.drop(name)
+        ending = _ending(recalled, content, step, self._recall.layout(served))
+        decision = await self._episodes.end(ending)
+        if decision.verdict is Verdict.COMMITTED:
+            self._metrics.missed.inc(max(0, step - 1 - meta.committed_step))
+        return _ended(episode_id, step, decision)
 
-    async def state(self, episode_id: str) -> EpisodeState:
+    async def state(self, caller: Caller, episode_id: str) -> EpisodeState:
         """Where an episode stands."""
-        return answers.episode_state(await self._meta(episode_id))
+        [stored] = await self._episodes.read([caller.episode(episode_id)])
+        if stored is None:
+            raise unknown_episode(episode_id)
+        if isinstance(stored, StoreUnavailable):
+            raise stored
+        return answers.episode_state(stored.meta)
 
-    async def delete(self, episode_id: str) -> None:
+    async def delete(self, caller: Caller, episode_id: str) -> None:
         """Forget an episode; forgetting it again is harmless."""
-        self._cache.drop(episode_id)
-        await self._episodes.delete(episode_id)
+        self._cache.drop(caller.episode(episode_id))
+        await self._episodes.delete(caller.episode(episode_id))
 
     def _submit(self, asked: AskedStep) -> Wait | ServiceError:
         """A wait for the answer, or why there will be none."""
-        episode_id, content = asked.episode_id, asked.content
-        self._distrust(episode_id, content)
+        name, content = asked.episode, asked.content
+        self._distrust(name, content)
         try:
-            act = self._waiting.flight.find(episode_id, content, asked.deadline)
+            act = self._waiting.flight.find(name, content, asked.deadline)
             if act is None:
-                act = Act(episode_id, content, asked.received_at, asked.deadline)
+                act = Act(name, asked.caller, content, asked.received_at, asked.deadline)
                 self._waiting.submit(act)
         except ServiceError as error:
             return error
@@ -151,29 +182,23 @@ class Acting:
     def _count(self, asked: AskedStep, outcome: ActAnswer | ServiceError | None) -> None:
         policy = outcome.policy if isinstance(outcome, ActAnswer) else "unknown"
         status = outcome.status if isinstance(outcome, ServiceError) else CLIENT_LEFT if outcome is None else 200
-        self._metrics.act_seconds_of(policy, OWNER, status).observe(time.monotonic() - asked.received_at)
+        self._metrics.act_seconds_of(policy, asked.caller.owner, status).observe(
+            time.monotonic() - asked.received_at
+        )
 
-    def _distrust(self, episode_id: str, content: StepContent) -> None:
+    def _distrust(self, name: EpisodeName, content: StepContent) -> None:
         """Let the record decide where the shapes are not those of the policy this engine knows the episode by.
 
         The id may have been used again elsewhere, for another policy; what does not fit that one either is refused
         before it joins a batch.
         """
-        cached = self._cache.get(episode_id)
+        cached = self._cache.get(name)
         if cached is None:
             return
         try:
             content.check_shapes(cached.served.policy.config, cached.served.name)
         except InvalidRequest:
-            self._cache.drop(episode_id)
-
-    async def _meta(self, episode_id: str) -> EpisodeMeta:
-        [stored] = await self._episodes.read([episode_id])
-        if stored is None:
-            raise unknown_episode(episode_id)
-        if isinstance(stored, StoreUnavailable):
-            raise stored
-        return stored.meta
+            self._cache.drop(name)
 
 
 async def _outcome(wait: Wait | ServiceError) -> ActAnswer | ServiceError:
@@ -185,14 +210,14 @@ async def _outcome(wait: Wait | ServiceError) -> ActAnswer | ServiceError:
         return error
 
 
-def _new_episode(request: StartRequest, served: ServedPolicy, episode_id: str) -> EpisodeMeta:
+def _new_episode(request: StartRequest, served: ServedPolicy, name: EpisodeName) -> EpisodeMeta:
     target_return = request.target_return
     if target_return is None:
         target_return = served.policy.config.target_returns[0]
     if not computable(target_return, served.policy.config.return_scale):
         raise InvalidRequest(f"target_return is {target_return}, not a finite number in float32")
     return EpisodeMeta(
-        episode_id=episode_id,
+        name=name,
         policy=served.name,
         revision=served.revision,
         hop=served.policy.config.hop,
@@ -212,9 +237,13 @@ def _start_digest(request: StartRequest) -> bytes:
     return content_digest(b"start", policy, request.target_return, request.ttl_seconds, *labels)
 
 
-def _ending(meta: EpisodeMeta, content: EndContent, step: int, *, delayed_reward: bool) -> Ending:
-    episode_return = meta.episode_return + content.earned
-    return_to_go = next_return_to_go(meta.return_to_go, content.earned, delayed_reward=delayed_reward)
+def _ending(recalled: Recalled, content: EndContent, step: int, layout: RecordLayout) -> Ending:
+    live = recalled.live
+    meta, config = live.meta, live.served.policy.config
+    passed = [one for one in content.missed if (one.step or 0) > meta.committed_step]
+    window, episode_return, records = after_missed(live, passed)
+    episode_return += content.earned
+    return_to_go = next_return_to_go(window.return_to_go, content.earned, delayed_reward=config.delayed_reward)
     if not math.isfinite(episode_return) or not math.isfinite(return_to_go):
         raise InvalidRequest(f"reward {content.earned} takes the episode's return out of range")
     summary = EpisodeSummary(
@@ -227,13 +256,15 @@ def _ending(meta: EpisodeMeta, content: EndContent, step: int, *, delayed_reward
         success=content.success,
     )
     return Ending(
-        episode_id=meta.episode_id,
+        name=meta.name,
         epoch=meta.epoch,
         step=step,
         digest=content.digest(step),
+        context_length=config.context_length,
         episode_return=episode_return,
         return_to_go=return_to_go,
         summary=summary.model_dump_json(),
+        records=tuple(layout.encode(record) for record in records),
     )
 
 

@@ -10,7 +10,7 @@ class Waiting(Protocol):
     """A request in the queue."""
 
     @property
-    def episode_id(self) -> str:
+    def name(self) -> Hashable:
         """The episode it belongs to."""
         ...
 
@@ -19,20 +19,20 @@ Request = TypeVar("Request", bound=Waiting)
 Item = TypeVar("Item")
 
 
-def take(queue: Iterable[Request], busy: Collection[str], limit: int) -> list[Request]:
+def take(queue: Iterable[Request], busy: Collection[Hashable], limit: int) -> list[Request]:
     """Everything that can go now, oldest first, at most `limit`.
 
     One request per episode, and none of an episode in `busy`, whose step before is not resolved yet. There is no
     timer: whoever comes while the device is busy waits for it and shares the next batch.
     """
     taken: list[Request] = []
-    episodes: set[str] = set()
+    episodes: set[Hashable] = set()
     for request in queue:
         if len(taken) == limit:
             break
-        if request.episode_id not in busy and request.episode_id not in episodes:
+        if request.name not in busy and request.name not in episodes:
             taken.append(request)
-            episodes.add(request.episode_id)
+            episodes.add(request.name)
     return taken
 
 

@@ -6,6 +6,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 from lamo.window import EpisodeWindow
+from service.callers import EpisodeName
 from service.engine import ServedPolicy
 from service.episodes import EpisodeMeta
 from service.metrics import Metrics
@@ -23,37 +24,37 @@ class LiveEpisode:
 class WindowCache:
     """At most `limit` live episodes, least recently used given up first.
 
-    Requests name no epoch, so entries are found by id; the epoch each carries goes into the commit, where the
+    Requests name no epoch, so entries are found by name; the epoch each carries goes into the commit, where the
     store refuses one that is no longer the episode's.
     """
 
     def __init__(self, limit: int, metrics: Metrics) -> None:
         self._limit = limit
         self._metrics = metrics
-        self._episodes: OrderedDict[str, LiveEpisode] = OrderedDict()
+        self._episodes: OrderedDict[EpisodeName, LiveEpisode] = OrderedDict()
 
-    def get(self, episode_id: str) -> LiveEpisode | None:
+    def get(self, name: EpisodeName) -> LiveEpisode | None:
         """The episode, now the most recently used."""
-        episode = self._episodes.get(episode_id)
+        episode = self._episodes.get(name)
         if episode is not None:
-            self._episodes.move_to_end(episode_id)
+            self._episodes.move_to_end(name)
         return episode
 
     def put(self, episode: LiveEpisode) -> None:
         """Keep the episode as of its newest step."""
-        episode_id = episode.meta.episode_id
-        before = self._episodes.get(episode_id)
+        name = episode.meta.name
+        before = self._episodes.get(name)
         if before is None or before.served is not episode.served:
-            self.drop(episode_id)
+            self.drop(name)
             self._count(episode, 1)
-        self._episodes[episode_id] = episode
-        self._episodes.move_to_end(episode_id)
+        self._episodes[name] = episode
+        self._episodes.move_to_end(name)
         if len(self._episodes) > self._limit:
             self.drop(next(iter(self._episodes)))
 
-    def drop(self, episode_id: str) -> None:
+    def drop(self, name: EpisodeName) -> None:
         """Forget what is known of the episode: the next act reads it from Redis."""
-        episode = self._episodes.pop(episode_id, None)
+        episode = self._episodes.pop(name, None)
         if episode is not None:
             self._count(episode, -1)
 

@@ -19,6 +19,7 @@ from lamo.errors import ConfigError, EngineUnavailable, UnknownPolicy
 from lamo.heap import keep_freed_memory
 from lamo.policy import SLOT_BYTES, Policy
 from lamo.window import EpisodeWindow
+from service.callers import EpisodeName, Limits
 
 Answer = TypeVar("Answer")
 
@@ -93,19 +94,24 @@ class Engine:
         """All policies, by name."""
         return list(self._served.values())
 
-    def find(self, policy: str | None) -> ServedPolicy:
-        """The policy a start request means by "name", "name@revision" or nothing.
+    def allowed(self, limits: Limits) -> list[ServedPolicy]:
+        """The policies that somebody of these limits may start, by name."""
+        return [served for name, served in self._served.items() if limits.allow(name)]
+
+    def find(self, policy: str | None, limits: Limits) -> ServedPolicy:
+        """The policy a request means by "name", "name@revision" or nothing, among those it may start.
 
         Raises:
             UnknownPolicy: none is served under that name or revision, or none was named and several are served.
         """
-        names = ", ".join(sorted(self._served))
+        allowed = {served.name: served for served in self.allowed(limits)}
+        names = ", ".join(sorted(allowed)) or "none"
         if policy is None:
-            if len(self._served) != 1:
+            if len(allowed) != 1:
                 raise UnknownPolicy(f"name one of the policies served here: {names}")
-            return next(iter(self._served.values()))
+            return next(iter(allowed.values()))
         name, _, revision = policy.partition("@")
-        served = self._served.get(name)
+        served = allowed.get(name)
         if served is None:
             raise UnknownPolicy(f"policy {name!r} is not served here; these are: {names}")
         if revision and revision != served.revision:
@@ -118,20 +124,20 @@ class Engine:
         return served if served is not None and served.revision == revision else None
 
     async def infer(
-        self, served: ServedPolicy, windows: Sequence[EpisodeWindow], episode_ids: Sequence[str]
+        self, served: ServedPolicy, windows: Sequence[EpisodeWindow], names: Sequence[EpisodeName]
     ) -> NDArray[np.float32]:  # [len(windows), action_dim]
         """The action the policy proposes for each episode's window; a row may be not finite."""
-        return await self._in_thread(lambda: self._propose(served, windows, episode_ids))
+        return await self._in_thread(lambda: self._propose(served, windows, names))
 
     async def _in_thread(self, work: Callable[[], Answer]) -> Answer:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     def _propose(
-        self, served: ServedPolicy, windows: Sequence[EpisodeWindow], episode_ids: Sequence[str]
+        self, served: ServedPolicy, windows: Sequence[EpisodeWindow], names: Sequence[EpisodeName]
     ) -> NDArray[np.float32]:
         self._use_threads(served.policy)
         try:
-            return served.policy.propose(windows, episode_ids)
+            return served.policy.propose(windows, names)
         except torch.AcceleratorError as error:
             self.lost = error
             raise EngineUnavailable(

@@ -10,8 +10,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from lamo.errors import InternalError, ServiceError
-from lamo.wire import EndRequest, StartRequest
-from service.frames import Frames, asked_step
+from lamo.wire import EndRequest, MissedStep, StartRequest, WindowRequest, WindowTimestep
+from service.frames import Frames, asked_step, caller_of
 from service.serving import Serving
 
 logger = logging.getLogger(__name__)
@@ -95,21 +95,29 @@ class _Connection:
 def _methods(serving: Serving) -> dict[str, Method]:
     """What workers may ask, with arguments as frames hold them."""
 
-    async def start(fields: dict[str, Any], episode_id: str) -> object:
-        return await serving.start(StartRequest.model_construct(**fields), episode_id)
+    async def start(caller: Sequence[Any], episode_id: str, fields: dict[str, Any]) -> object:
+        return await serving.start(caller_of(caller), StartRequest.model_construct(**fields), episode_id)
 
-    async def end(episode_id: str, fields: dict[str, Any]) -> object:
-        return await serving.end(episode_id, EndRequest.model_construct(**fields))
+    async def restore(caller: Sequence[Any], episode_id: str, fields: dict[str, Any]) -> object:
+        timesteps = [WindowTimestep.model_construct(**timestep) for timestep in fields.pop("timesteps")]
+        request = WindowRequest.model_construct(**fields, timesteps=timesteps)
+        return await serving.restore(caller_of(caller), episode_id, request)
+
+    async def end(caller: Sequence[Any], episode_id: str, fields: dict[str, Any]) -> object:
+        missed = [MissedStep.model_construct(**step) for step in fields.pop("missed")]
+        request = EndRequest.model_construct(**fields, missed=missed)
+        return await serving.end(caller_of(caller), episode_id, request)
 
     return {
-        "policies": serving.policies,
-        "policy": serving.policy,
+        "policies": lambda caller: serving.policies(caller_of(caller)),
+        "policy": lambda caller, name: serving.policy(caller_of(caller), name),
         "start": start,
+        "restore": restore,
         "act": lambda values: serving.act(asked_step(values)),
         "act_together": lambda items: serving.act_together([asked_step(values) for values in items]),
         "end": end,
-        "state": serving.state,
-        "delete": serving.delete,
+        "state": lambda caller, episode_id: serving.state(caller_of(caller), episode_id),
+        "delete": lambda caller, episode_id: serving.delete(caller_of(caller), episode_id),
         "health": serving.health,
         "readiness": serving.readiness,
     }

@@ -17,15 +17,15 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 from lamo.errors import StoreUnavailable
-from service.records import SCHEMA
+from service.callers import EpisodeName
+from service.records import SCHEMA, SHORT_SCHEMA
 from service.scripts import Arguments, Call, Script
 from service.store import Store
 
-OWNER = "local"
-
 Answered = TypeVar("Answered")
 
-_START, _COMMIT, _END = Script.read("start"), Script.read("commit"), Script.read("end")
+_START = Script.read("start")
+_COMMIT, _END, _RESTORE = (Script.read("records", name) for name in ("commit", "end", "restore"))
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,8 @@ class EpisodeMeta:
     """Who an episode is and where it stands.
 
     Attributes:
-        epoch: random, minted when the episode began; tells it from an earlier one under the same id.
+        epoch: random, minted when the episode began or was restored; tells it from an earlier one of its name.
+        first: the ring holds no step before this one; 0 unless it was restored from less than it should hold.
         hop, dtype: the policy's when the episode began; they stay with it.
         committed_step: the last recorded step, -1 before the first.
         target_return, return_to_go, episode_return: raw.
@@ -41,7 +42,7 @@ class EpisodeMeta:
         summary: the answer to the request that ended it, as JSON; None while it goes on.
     """
 
-    episode_id: str
+    name: EpisodeName
     policy: str
     revision: str
     hop: int
@@ -52,10 +53,16 @@ class EpisodeMeta:
     labels: dict[str, str] = field(default_factory=dict)
     epoch: str = field(default_factory=lambda: secrets.token_hex(8))
     committed_step: int = -1
+    first: int = 0
     episode_return: float = 0.0
     created: float = field(default_factory=time.time)
     expires_at: float = 0.0
     summary: str | None = None
+
+    @property
+    def episode_id(self) -> str:
+        """What its owner calls it."""
+        return self.name.id
 
     @property
     def ended(self) -> bool:
@@ -82,6 +89,9 @@ class StartOutcome(StrEnum):
 class Verdict(StrEnum):
     """What a script decided."""
 
+    RESTORED = "restored"
+    EXISTS = "exists"
+    AHEAD = "ahead"
     COMMITTED = "committed"
     REPLAY = "replay"
     CHANGED = "changed"
@@ -96,7 +106,7 @@ class Verdict(StrEnum):
 class Commit:
     """Consecutive records to append to an episode, and its sums after the last of them."""
 
-    episode_id: str
+    name: EpisodeName
     epoch: str
     first_step: int
     context_length: int
@@ -107,15 +117,27 @@ class Commit:
 
 @dataclass(frozen=True)
 class Ending:
-    """The end of an episode: the step that would come next, its sums and its summary."""
+    """The end of an episode: the step that would come next, its sums and its summary, and the records to append."""
 
-    episode_id: str
+    name: EpisodeName
     epoch: str
     step: int
     digest: bytes
+    context_length: int
     episode_return: float
     return_to_go: float
     summary: str
+    records: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True)
+class Restoration:
+    """An episode as of its last record, and its last records: `meta.committed_step` is the last one's step."""
+
+    meta: EpisodeMeta
+    digest: bytes
+    context_length: int
+    records: tuple[bytes, ...]
 
 
 @dataclass(frozen=True)
@@ -137,23 +159,35 @@ class Episodes:
         """Start an episode unless one lives under its id; `digest` tells a repeated start from another."""
         fields = _fields(meta)
         pairs = tuple(item for pair in fields.items() for item in pair)
-        call = Call(_START, keys(meta.episode_id), (digest.hex(), meta.ttl_seconds, *pairs))
+        call = Call(_START, keys(meta.name), (digest.hex(), meta.ttl_seconds, *pairs))
         [answer] = await self._store.run([call])
         return StartOutcome(_raised(answer).decode())
 
-    async def read(self, episode_ids: Sequence[str]) -> list[StoredEpisode | StoreUnavailable | None]:
+    async def restore(self, restoration: Restoration) -> Decision:
+        """Put an episode where there is none, or one that stands at or behind its last record."""
+        meta, records = restoration.meta, restoration.records
+        pairs: Arguments = tuple(item for pair in _fields(meta).items() for item in pair)
+        head: Arguments = (
+            meta.committed_step - len(records) + 1,
+            restoration.context_length,
+            meta.policy,
+            meta.revision,
+        )
+        tail: Arguments = (restoration.digest.hex(), meta.ttl_seconds, len(pairs), *pairs, *records)
+        [answer] = await self._store.run([Call(_RESTORE, keys(meta.name), head + tail)])
+        return _raised(_decision(answer))
+
+    async def read(self, names: Sequence[EpisodeName]) -> list[StoredEpisode | StoreUnavailable | None]:
         """Episodes with their rings, one round trip for all; each stands alone.
 
         None for one that is unknown or has expired, the failure for one that this service cannot read.
         """
         commands: list[Arguments] = []
-        for episode_id in episode_ids:
-            meta, ring = keys(episode_id)
+        for name in names:
+            meta, ring = keys(name)
             commands += [("HGETALL", meta), ("PTTL", meta), ("GET", ring)]
         answers = await self._store.read(commands)
-        return [
-            _stored(episode_id, *answers[3 * index : 3 * index + 3]) for index, episode_id in enumerate(episode_ids)
-        ]
+        return [_stored(name, *answers[3 * index : 3 * index + 3]) for index, name in enumerate(names)]
 
     async def commit(self, commits: Sequence[Commit]) -> list[Decision | StoreUnavailable]:
         """Commit a batch in one round trip; each stands alone."""
@@ -162,32 +196,34 @@ class Episodes:
 
     async def end(self, ending: Ending) -> Decision:
         """End an episode; the same ending again is a replay."""
-        arguments = (
+        arguments: Arguments = (
             ending.epoch,
             ending.step,
             ending.digest.hex(),
             repr(ending.episode_return),
             repr(ending.return_to_go),
             ending.summary,
+            ending.context_length,
+            *ending.records,
         )
-        [answer] = await self._store.run([Call(_END, keys(ending.episode_id), arguments)])
+        [answer] = await self._store.run([Call(_END, keys(ending.name), arguments)])
         return _raised(_decision(answer))
 
-    async def delete(self, episode_id: str) -> None:
+    async def delete(self, name: EpisodeName) -> None:
         """Forget an episode; one that is not there is forgotten already."""
-        await self._store.read([("DEL", *keys(episode_id))])
+        await self._store.read([("DEL", *keys(name))])
 
 
-def keys(episode_id: str, owner: str = OWNER) -> tuple[str, str]:
+def keys(name: EpisodeName) -> tuple[str, str]:
     """The keys of an episode; the only place that makes them."""
-    tag = f"lamo:{{{owner}/{episode_id}}}"
+    tag = f"lamo:{{{name.owner}/{name.id}}}"
     return f"{tag}:meta", f"{tag}:ring"
 
 
 def _fields(meta: EpisodeMeta) -> dict[str, str | int]:
     """What a new episode's meta hash holds beside start digest and ttl. `repr` gives every float64 back exactly."""
-    return {
-        "schema": SCHEMA,
+    fields: dict[str, str | int] = {
+        "schema": SHORT_SCHEMA if meta.first else SCHEMA,
         "epoch": meta.epoch,
         "policy": meta.policy,
         "revision": meta.revision,
@@ -201,24 +237,26 @@ def _fields(meta: EpisodeMeta) -> dict[str, str | int]:
         "created": repr(meta.created),
         "ended": 0,
     }
+    return fields | ({"first": meta.first} if meta.first else {})
 
 
 def _stored(
-    episode_id: str, raw: dict[bytes, bytes], remaining_ms: int, ring: bytes | None
+    name: EpisodeName, raw: dict[bytes, bytes], remaining_ms: int, ring: bytes | None
 ) -> StoredEpisode | StoreUnavailable | None:
     if not raw or remaining_ms < 0:
         return None
-    fields = {name.decode(): value.decode() for name, value in raw.items()}
-    if fields["schema"] != str(SCHEMA):
+    fields = {field.decode(): value.decode() for field, value in raw.items()}
+    if fields["schema"] not in (str(SCHEMA), str(SHORT_SCHEMA)):
         return StoreUnavailable(
-            f"episode {episode_id!r} is recorded in schema {fields['schema']}, this service reads {SCHEMA}"
+            f"episode {name.id!r} is recorded in schema {fields['schema']}, "
+            f"this service reads {SCHEMA} and {SHORT_SCHEMA}"
         )
-    return StoredEpisode(_meta(episode_id, fields, remaining_ms), ring or b"")
+    return StoredEpisode(_meta(name, fields, remaining_ms), ring or b"")
 
 
-def _meta(episode_id: str, fields: Mapping[str, str], remaining_ms: int) -> EpisodeMeta:
+def _meta(name: EpisodeName, fields: Mapping[str, str], remaining_ms: int) -> EpisodeMeta:
     return EpisodeMeta(
-        episode_id=episode_id,
+        name=name,
         policy=fields["policy"],
         revision=fields["revision"],
         hop=int(fields["hop"]),
@@ -229,6 +267,7 @@ def _meta(episode_id: str, fields: Mapping[str, str], remaining_ms: int) -> Epis
         labels=json.loads(fields["labels"]),
         epoch=fields["epoch"],
         committed_step=int(fields["step"]),
+        first=int(fields.get("first", 0)),
         episode_return=float(fields["episode_return"]),
         created=float(fields["created"]),
         expires_at=time.time() + remaining_ms / 1000,
@@ -239,7 +278,7 @@ def _meta(episode_id: str, fields: Mapping[str, str], remaining_ms: int) -> Epis
 def _commit_call(commit: Commit) -> Call:
     sums = (repr(commit.episode_return), repr(commit.return_to_go))
     head: Arguments = (commit.epoch, commit.first_step, commit.context_length, *sums)
-    return Call(_COMMIT, keys(commit.episode_id), head + commit.records)
+    return Call(_COMMIT, keys(commit.name), head + commit.records)
 
 
 def _decision(answer: Any | StoreUnavailable) -> Decision | StoreUnavailable:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from lamo.errors import ServiceError
 from lamo.wire import ActAnswer
+from service.callers import Caller, EpisodeName
 from service.contents import StepContent
 from service.rules import step_in_flight
 
@@ -17,13 +18,15 @@ class Act:
     """One act from its receipt until its commit is resolved; those who sent the same wait for the same answer.
 
     Attributes:
+        caller: who sent it first.
         received_at, deadline, taken_at: on the monotonic clock; no deadline is infinity.
         attempts: how often the store's decision sent it back to be decided anew.
         begun: whether inference has begun for it.
         resolved: whether it was answered or refused.
     """
 
-    episode_id: str
+    name: EpisodeName
+    caller: Caller
     content: StepContent
     received_at: float
     deadline: float
@@ -85,28 +88,31 @@ class Flight:
     """The acts under way, by episode. Requests name no epoch; the one under way carries its own to the store."""
 
     def __init__(self) -> None:
-        self._acts: dict[str, list[Act]] = {}
+        self._acts: dict[EpisodeName, list[Act]] = {}
 
-    def find(self, episode_id: str, content: StepContent, deadline: float) -> Act | None:
+    def find(self, name: EpisodeName, content: StepContent, deadline: float) -> Act | None:
         """The act under way that this request repeats, kept alive until this request's deadline too.
+
+        One that tells of the step under way as missed waits for it like any later step: it says itself what became
+        of that step.
 
         Raises:
             StepInFlight: another act is under way that this one contradicts or follows.
         """
-        for act in self._acts.get(episode_id, ()):
-            under_way, asked = act.content.step, content.step
-            if under_way is None or asked is None or asked == under_way + 1:
-                raise step_in_flight(episode_id, under_way)
+        for act in self._acts.get(name, ()):
+            under_way, asked, first = act.content.step, content.step, content.first
+            if under_way is None or asked is None or first == under_way + 1:
+                raise step_in_flight(name.id, under_way)
             if asked == under_way:
-                if act.content.digest(asked) != content.digest(asked):
-                    raise step_in_flight(episode_id, under_way)
+                if not act.content.same_as(content, asked):
+                    raise step_in_flight(name.id, under_way)
                 act.deadline = max(act.deadline, deadline)
                 return act
         return None
 
-    def touches(self, episode_id: str) -> bool:
+    def touches(self, name: EpisodeName) -> bool:
         """Whether an act of the episode is under way."""
-        return episode_id in self._acts
+        return name in self._acts
 
     def acts(self) -> list[Act]:
         """All that are under way."""
@@ -114,11 +120,11 @@ class Flight:
 
     def add(self, act: Act) -> None:
         """The act is under way."""
-        self._acts.setdefault(act.episode_id, []).append(act)
+        self._acts.setdefault(act.name, []).append(act)
 
     def remove(self, act: Act) -> None:
         """The act is resolved."""
-        acts = self._acts[act.episode_id]
+        acts = self._acts[act.name]
         acts.remove(act)
         if not acts:
-            del self._acts[act.episode_id]
+            del self._acts[act.name]

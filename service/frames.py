@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import fields
 from typing import Any, cast
 
 import msgpack
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from lamo.errors import ServiceError
+from service.callers import NO_LIMITS, Caller, Limits
 from service.contents import StepContent
 from service.serving import AskedStep
 
@@ -25,8 +25,6 @@ MAX_FRAME_BYTES = 2**30
 """No limit in practice: bodies are limited where they come in, and this is what many of them in one turn fit in."""
 
 _ARRAY, _REFUSAL = 1, 2
-
-_CONTENT_FIELDS = tuple(field.name for field in fields(StepContent))
 
 
 class Frames(asyncio.Protocol):
@@ -87,14 +85,42 @@ class Frames(asyncio.Protocol):
 
 def step_values(asked: AskedStep) -> list[object]:
     """An act as a list that a frame can hold; `asked_step` makes it one again."""
-    content = [getattr(asked.content, name) for name in _CONTENT_FIELDS]
-    return [asked.episode_id, asked.received_at, asked.deadline, *content]
+    content = _content_values(asked.content)
+    return [caller_values(asked.caller), asked.episode_id, asked.received_at, asked.deadline, content]
 
 
 def asked_step(values: Sequence[Any]) -> AskedStep:
     """The act that `step_values` wrote."""
-    episode_id, received_at, deadline, *content = values
-    return AskedStep(episode_id, StepContent(*content), received_at, deadline)
+    caller, episode_id, received_at, deadline, content = values
+    return AskedStep(caller_of(caller), episode_id, _content_of(content), received_at, deadline)
+
+
+def caller_values(caller: Caller) -> list[object]:
+    """A caller as a list that a frame can hold; `caller_of` makes it one again."""
+    limits = caller.limits
+    told = None if limits is NO_LIMITS else (limits.policies, limits.in_flight, limits.starts_per_second)
+    return [caller.owner, caller.request_id, caller.trace_id, told]
+
+
+def caller_of(values: Sequence[Any]) -> Caller:
+    """The caller that `caller_values` wrote."""
+    owner, request_id, trace_id, told = values
+    if told is None:
+        return Caller(owner, request_id, trace_id)
+    policies, in_flight, starts_per_second = told
+    return Caller(owner, request_id, trace_id, Limits(tuple(policies), in_flight, starts_per_second))
+
+
+def _content_values(content: StepContent) -> list[object]:
+    missed = [_content_values(passed) for passed in content.missed]
+    said = content.step, content.reward, content.executed_action, content.observation, content.observed_at
+    return [*said, missed]
+
+
+def _content_of(values: Sequence[Any]) -> StepContent:
+    step, reward, executed_action, observation, observed_at, missed = values
+    passed = tuple(_content_of(one) for one in missed)
+    return StepContent(step, reward, executed_action, observation, observed_at, passed)
 
 
 def _packed(value: object) -> object:

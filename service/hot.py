@@ -26,11 +26,12 @@ from lamo.wire import (
 )
 from service import bodies
 from service.arrival import Arrival, Reply
+from service.callers import Caller
 from service.contents import StepContent
 from service.problems import Problems
 from service.serving import AskedStep, Serving
 
-Handler = Callable[[Scope, Arrival, bytes], Coroutine[Any, Any, Reply]]
+Handler = Callable[[Scope, Caller, Arrival, bytes], Coroutine[Any, Any, Reply]]
 
 _ACT = re.compile(r"/episodes/([^/]+)/act")
 _EPISODE_ID = re.compile(EPISODE_ID_PATTERN)
@@ -52,18 +53,18 @@ class Hot:
             return self.act_together
         return self.act if _ACT.fullmatch(path) else None
 
-    async def act(self, scope: Scope, arrival: Arrival, body: bytes) -> Reply:
+    async def act(self, scope: Scope, caller: Caller, arrival: Arrival, body: bytes) -> Reply:
         """One step."""
         episode_id = scope["path"][len("/episodes/") : -len("/act")]
         if not _EPISODE_ID.fullmatch(episode_id):
             raise InvalidRequest(f"episode id {episode_id!r} is not of the form {EPISODE_ID_PATTERN}")
         request = bodies.read(ActRequest, arrival, body)
-        answer = await self._serving.act(_asked(episode_id, request, arrival))
+        answer = await self._serving.act(_asked(caller, episode_id, request, arrival))
         return Reply(*bodies.written(answer, arrival), _server_timing(answer.timing))
 
-    async def act_together(self, scope: Scope, arrival: Arrival, body: bytes) -> Reply:
+    async def act_together(self, scope: Scope, caller: Caller, arrival: Arrival, body: bytes) -> Reply:
         """One step of each of several episodes; each stands alone."""
-        asked = [_asked_or_refused(item, arrival) for item in bodies.read_items(arrival, body)]
+        asked = [_asked_or_refused(caller, item, arrival) for item in bodies.read_items(arrival, body)]
         sound = [step for step in asked if isinstance(step, AskedStep)]
         answered = iter(await self._serving.act_together(sound))
         outcomes = [step if isinstance(step, ServiceError) else next(answered) for step in asked]
@@ -81,16 +82,16 @@ class Hot:
         return items
 
 
-def _asked(episode_id: str, request: ActRequest, arrival: Arrival) -> AskedStep:
+def _asked(caller: Caller, episode_id: str, request: ActRequest, arrival: Arrival) -> AskedStep:
     deadline = math.inf if request.deadline_ms is None else arrival.received_at + request.deadline_ms / 1000
-    return AskedStep(episode_id, StepContent.of(request), arrival.received_at, deadline)
+    return AskedStep(caller, episode_id, StepContent.of(request), arrival.received_at, deadline)
 
 
-def _asked_or_refused(item: ActItem | ServiceError, arrival: Arrival) -> AskedStep | ServiceError:
+def _asked_or_refused(caller: Caller, item: ActItem | ServiceError, arrival: Arrival) -> AskedStep | ServiceError:
     if isinstance(item, ServiceError):
         return item
     try:
-        return _asked(item.episode_id, item, arrival)
+        return _asked(caller, item.episode_id, item, arrival)
     except ServiceError as error:
         return error
 

@@ -9,6 +9,7 @@ from lamo import packing
 from lamo.errors import BodyTooLarge
 from service.arrival import Arrival
 from service.bodies import check_media_type, wants_msgpack
+from service.callers import Caller
 from service.departure import unless_left
 from service.hot import Hot
 from service.problems import Problems
@@ -38,11 +39,13 @@ class Intake:
             body = await self._body(arrival, receive)
             if body is None:
                 return
+            caller = Caller(request_id=arrival.request_id)
             handler = self._hot.handler(scope)
             if handler is None:
+                scope.setdefault("state", {})["caller"] = caller
                 await self._pass_on(scope, arrival, body, receive, sender)
                 return
-            reply = await unless_left(handler(scope, arrival, body), receive)
+            reply = await unless_left(handler(scope, caller, arrival, body), receive)
             if reply is not None:
                 await reply.send(arrival, send)
         except Exception as failure:

@@ -14,8 +14,10 @@ from lamo.wire import (
     PolicyInfo,
     PolicyList,
     StartRequest,
+    WindowRequest,
 )
 from service.acting import Acting
+from service.callers import Caller
 from service.lifecycle import Lifecycle
 from service.serving import AskedStep
 
@@ -26,19 +28,25 @@ class Local:
     def __init__(self, lifecycle: Lifecycle) -> None:
         self._lifecycle = lifecycle
 
-    async def policies(self) -> PolicyList:
+    async def policies(self, caller: Caller) -> PolicyList:
         """See `Serving.policies`."""
-        return self._acting().policies()
+        return self._acting().policies(caller)
 
-    async def policy(self, name: str) -> PolicyInfo:
+    async def policy(self, caller: Caller, name: str) -> PolicyInfo:
         """See `Serving.policy`."""
-        return self._acting().policy(name)
+        return self._acting().policy(caller, name)
 
-    async def start(self, request: StartRequest, episode_id: str | None = None) -> tuple[EpisodeState, bool]:
+    async def start(
+        self, caller: Caller, request: StartRequest, episode_id: str | None = None
+    ) -> tuple[EpisodeState, bool]:
         """See `Serving.start`."""
         if self._lifecycle.draining:
             raise Draining("the service shuts down and takes no new episodes", retry_after_ms=1000)
-        return await self._acting().start(request, episode_id)
+        return await self._acting().start(caller, request, episode_id)
+
+    async def restore(self, caller: Caller, episode_id: str, request: WindowRequest) -> EpisodeState:
+        """See `Serving.restore`."""
+        return await self._acting().restore(caller, episode_id, request)
 
     async def act(self, asked: AskedStep) -> ActAnswer:
         """See `Serving.act`."""
@@ -48,17 +56,17 @@ class Local:
         """See `Serving.act_together`."""
         return await self._acting().act_together(asked)
 
-    async def end(self, episode_id: str, request: EndRequest) -> EpisodeSummary:
+    async def end(self, caller: Caller, episode_id: str, request: EndRequest) -> EpisodeSummary:
         """See `Serving.end`."""
-        return await self._acting().end(episode_id, request)
+        return await self._acting().end(caller, episode_id, request)
 
-    async def state(self, episode_id: str) -> EpisodeState:
+    async def state(self, caller: Caller, episode_id: str) -> EpisodeState:
         """See `Serving.state`."""
-        return await self._acting().state(episode_id)
+        return await self._acting().state(caller, episode_id)
 
-    async def delete(self, episode_id: str) -> None:
+    async def delete(self, caller: Caller, episode_id: str) -> None:
         """See `Serving.delete`."""
-        await self._acting().delete(episode_id)
+        await self._acting().delete(caller, episode_id)
 
     async def health(self) -> Health:
         """See `Serving.health`."""

@@ -52,6 +52,9 @@ class Metrics:
         )
         self.batch_size = Histogram("lamo_batch_size", "Acts in a forward pass", buckets=_ROWS, registry=registry)
         self.steps = Counter("lamo_steps_total", "Steps committed", registry=registry)
+        self.missed = Counter(
+            "lamo_missed_total", "Timesteps recorded that passed without an answer", registry=registry
+        )
         self.replays = Counter("lamo_replays_total", "Acts answered from the record", registry=registry)
         self.conflicts = Counter("lamo_conflicts_total", "Acts and ends refused with 409", registry=registry)
         self.refusals = Counter(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from lamo.errors import RevisionNotLoaded, ServiceError, StoreUnavailable, UnknownEpisode
 from lamo.window import EpisodeWindow
 from service.cache import LiveEpisode, WindowCache
+from service.callers import EpisodeName
 from service.engine import Engine, ServedPolicy
 from service.episodes import EpisodeMeta, Episodes, StoredEpisode
 from service.metrics import Metrics
@@ -32,10 +33,10 @@ class Recalled:
 
 @dataclass(frozen=True)
 class Wanted:
-    """An episode and the step asked for, None for the next."""
+    """An episode and the first step that is told of, None for the next."""
 
-    episode_id: str
-    step: int | None
+    name: EpisodeName
+    first: int | None
 
 
 class Recall:
@@ -70,50 +71,50 @@ class Recall:
 
     def held(self, wanted: Wanted) -> Recalled | None:
         """Where the episode stands as this engine knows it; None if that has to be read."""
-        live = self._cache.get(wanted.episode_id)
-        if live is None or wanted.step not in (None, live.meta.committed_step + 1):
+        live = self._cache.get(wanted.name)
+        if live is None or wanted.first not in (None, live.meta.committed_step + 1):
             self._metrics.cache_misses.inc()
             return None
         self._metrics.cache_hits.inc()
         return Recalled(live, None)
 
-    async def read(self, episode_ids: Sequence[str]) -> list[Recalled | ServiceError]:
+    async def read(self, names: Sequence[EpisodeName]) -> list[Recalled | ServiceError]:
         """Where each episode stands, all read at once, or why that cannot be told."""
         with self._metrics.recall_seconds.time():
-            found = await self._read(episode_ids)
-        return [found[episode_id] for episode_id in episode_ids]
+            found = await self._read(names)
+        return [found[name] for name in names]
 
-    async def _read(self, episode_ids: Sequence[str]) -> dict[str, Recalled | ServiceError]:
-        found: dict[str, Recalled | ServiceError] = {}
-        torn = list(episode_ids)
+    async def _read(self, names: Sequence[EpisodeName]) -> dict[EpisodeName, Recalled | ServiceError]:
+        found: dict[EpisodeName, Recalled | ServiceError] = {}
+        torn = list(names)
         for _ in range(TORN_READS):
             try:
                 stored = await self._episodes.read(torn)
             except StoreUnavailable as error:
                 return found | dict.fromkeys(torn, error)
-            for episode_id, episode in zip(torn, stored, strict=True):
-                recalled = self._restore(episode_id, episode)
+            for name, episode in zip(torn, stored, strict=True):
+                recalled = self._recalled(name, episode)
                 if recalled is not None:
-                    found[episode_id] = recalled
-            torn = [episode_id for episode_id in torn if episode_id not in found]
+                    found[name] = recalled
+            torn = [name for name in torn if name not in found]
             if not torn:
                 return found
         busy = StoreUnavailable("the episode's record changed at every read; send the same request again")
         return found | dict.fromkeys(torn, busy)
 
-    def _restore(
-        self, episode_id: str, stored: StoredEpisode | StoreUnavailable | None
+    def _recalled(
+        self, name: EpisodeName, stored: StoredEpisode | StoreUnavailable | None
     ) -> Recalled | ServiceError | None:
         """The episode from its record; None if the read was torn."""
         if stored is None:
-            return unknown_episode(episode_id)
+            return unknown_episode(name.id)
         if isinstance(stored, StoreUnavailable):
             return stored
         try:
             served = self.policy_of(stored.meta)
         except RevisionNotLoaded as error:
             return error
-        records = self.layout(served).recent(stored.ring, stored.meta.committed_step)
+        records = self.layout(served).recent(stored.ring, stored.meta.committed_step, stored.meta.first)
         if records is None:
             return None
         return Recalled(LiveEpisode(stored.meta, _window(served, stored.meta, records), served), records)

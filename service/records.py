@@ -12,8 +12,12 @@ from numpy.typing import NDArray
 from lamo.config import PolicyConfig
 from lamo.window import Actions, Timestep
 
-SCHEMA = 1
-"""Version of the record's and the meta hash's layout; an episode of another version is not read."""
+SCHEMA, SHORT_SCHEMA = 1, 2
+"""Versions of the record's and the meta hash's layout; an episode of any other is not read.
+
+An episode is written in the oldest that can hold it, so that replicas of the version before read it too. In schema
+2 the ring may hold fewer than the last K timesteps, from the meta hash's `first` on.
+"""
 
 DIGEST_BYTES = 16
 
@@ -85,12 +89,13 @@ class RecordLayout:
         """The record `encode` wrote."""
         return _record(np.frombuffer(stored, self.dtype, count=1)[0])
 
-    def recent(self, ring: bytes, committed_step: int) -> list[Record] | None:
+    def recent(self, ring: bytes, committed_step: int, first: int = 0) -> list[Record] | None:
         """The last K records up to `committed_step`, oldest first; None if the ring holds another step somewhere.
 
-        That is a torn read: a step was committed between reading the meta hash and reading the ring.
+        That is a torn read: a step was committed between reading the meta hash and reading the ring. There are no
+        records before step `first`.
         """
-        steps = np.arange(max(0, committed_step - self.context_length + 1), committed_step + 1)
+        steps = np.arange(max(first, committed_step - self.context_length + 1), committed_step + 1)
         rows = np.frombuffer(ring, self.dtype, count=len(ring) // self.dtype.itemsize)
         slots = steps % self.context_length
         if len(steps) and (slots.max() >= len(rows) or (rows["step"][slots] != steps).any()):

@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from lamo.errors import Draining, ServiceError
 from lamo.wire import (
@@ -20,8 +20,10 @@ from lamo.wire import (
     PolicyInfo,
     PolicyList,
     StartRequest,
+    WindowRequest,
 )
-from service.frames import step_values
+from service.callers import Caller, EpisodeName
+from service.frames import caller_values, step_values
 from service.link import Link
 from service.serving import AskedStep
 
@@ -51,32 +53,38 @@ class Remote:
         for link in self._links:
             await link.close()
 
-    async def policies(self) -> PolicyList:
+    async def policies(self, caller: Caller) -> PolicyList:
         """See `Serving.policies`."""
-        return PolicyList.model_validate(await self._links[0].ask("policies"))
+        return PolicyList.model_validate(await self._links[0].ask("policies", caller_values(caller)))
 
-    async def policy(self, name: str) -> PolicyInfo:
+    async def policy(self, caller: Caller, name: str) -> PolicyInfo:
         """See `Serving.policy`."""
-        return PolicyInfo.model_validate(await self._links[0].ask("policy", name))
+        return PolicyInfo.model_validate(await self._links[0].ask("policy", caller_values(caller), name))
 
-    async def start(self, request: StartRequest, episode_id: str | None = None) -> tuple[EpisodeState, bool]:
+    async def start(
+        self, caller: Caller, request: StartRequest, episode_id: str | None = None
+    ) -> tuple[EpisodeState, bool]:
         """See `Serving.start`."""
         if self.draining:
             raise Draining("the service shuts down and takes no new episodes", retry_after_ms=1000)
         if episode_id is None:
             episode_id = secrets.token_urlsafe(24)  # here: the id says which engine to ask
-        state, started = await self._link(episode_id).ask("start", request, episode_id)
+        state, started = await self._ask(caller, "start", episode_id, request)
         return EpisodeState.model_validate(state), started
+
+    async def restore(self, caller: Caller, episode_id: str, request: WindowRequest) -> EpisodeState:
+        """See `Serving.restore`."""
+        return EpisodeState.model_validate(await self._ask(caller, "restore", episode_id, request))
 
     async def act(self, asked: AskedStep) -> ActAnswer:
         """See `Serving.act`."""
-        return ActAnswer.model_validate(await self._link(asked.episode_id).ask("act", step_values(asked)))
+        return ActAnswer.model_validate(await self._link(asked.episode).ask("act", step_values(asked)))
 
     async def act_together(self, asked: Sequence[AskedStep]) -> list[ActAnswer | ServiceError]:
         """See `Serving.act_together`; each engine gets its episodes' steps in one call."""
         companies: dict[Link, list[int]] = {}
         for index, step in enumerate(asked):
-            companies.setdefault(self._link(step.episode_id), []).append(index)
+            companies.setdefault(self._link(step.episode), []).append(index)
         outcomes: dict[int, ActAnswer | ServiceError] = {}
 
         async def ask(link: Link, indices: list[int]) -> None:
@@ -86,17 +94,17 @@ class Remote:
         await asyncio.gather(*(ask(link, indices) for link, indices in companies.items()))
         return [outcomes[index] for index in range(len(asked))]
 
-    async def end(self, episode_id: str, request: EndRequest) -> EpisodeSummary:
+    async def end(self, caller: Caller, episode_id: str, request: EndRequest) -> EpisodeSummary:
         """See `Serving.end`."""
-        return EpisodeSummary.model_validate(await self._link(episode_id).ask("end", episode_id, request))
+        return EpisodeSummary.model_validate(await self._ask(caller, "end", episode_id, request))
 
-    async def state(self, episode_id: str) -> EpisodeState:
+    async def state(self, caller: Caller, episode_id: str) -> EpisodeState:
         """See `Serving.state`."""
-        return EpisodeState.model_validate(await self._link(episode_id).ask("state", episode_id))
+        return EpisodeState.model_validate(await self._ask(caller, "state", episode_id))
 
-    async def delete(self, episode_id: str) -> None:
+    async def delete(self, caller: Caller, episode_id: str) -> None:
         """See `Serving.delete`."""
-        await self._link(episode_id).ask("delete", episode_id)
+        await self._ask(caller, "delete", episode_id)
 
     async def health(self) -> Health:
         """See `Serving.health`: the worst of all. An engine that is being started again has not stalled."""
@@ -111,9 +119,13 @@ class Remote:
     async def _probe(self, question: str, *, silent: str, away: str) -> list[Health]:
         return await asyncio.gather(*(_probed(link, question, silent=silent, away=away) for link in self._links))
 
-    def _link(self, episode_id: str) -> Link:
+    async def _ask(self, caller: Caller, method: str, episode_id: str, *arguments: object) -> Any:
+        link = self._link(caller.episode(episode_id))
+        return await link.ask(method, caller_values(caller), episode_id, *arguments)
+
+    def _link(self, episode: EpisodeName) -> Link:
         """The same in every worker and after every restart, so that an episode's window stays where it is."""
-        return self._links[zlib.crc32(episode_id.encode()) % len(self._links)]
+        return self._links[zlib.crc32("/".join(episode).encode()) % len(self._links)]
 
 
 async def _together(link: Link, asked: list[AskedStep]) -> list[ActAnswer | ServiceError]:

@@ -20,7 +20,9 @@ from lamo.wire import (
     PolicyInfo,
     PolicyList,
     StartRequest,
+    WindowRequest,
 )
+from service.callers import Caller
 from service.metrics import CONTENT_TYPE, Metrics
 from service.serving import Serving
 
@@ -35,25 +37,34 @@ async def serving(request: Request) -> Serving:
     return asked
 
 
+async def caller(request: Request) -> Caller:
+    """Who asks, as the intake found out."""
+    known: Caller = request.state.caller
+    return known
+
+
 _ANY_EPISODE = StartRequest.model_validate({})
 
 Asked = Annotated[Serving, Depends(serving)]
+Asking = Annotated[Caller, Depends(caller)]
 
 
 @router.post("/episodes", status_code=201)
-async def start_episode(service: Asked, response: Response, body: StartRequest | None = None) -> EpisodeState:
+async def start_episode(
+    service: Asked, asking: Asking, response: Response, body: StartRequest | None = None
+) -> EpisodeState:
     """Start an episode under an id of the service's choice."""
-    state, _ = await service.start(body or _ANY_EPISODE)
+    state, _ = await service.start(asking, body or _ANY_EPISODE)
     response.headers["Location"] = f"/episodes/{state.episode_id}"
     return state
 
 
 @router.put("/episodes/{episode_id}", status_code=201)
 async def put_episode(
-    service: Asked, episode_id: EpisodeId, response: Response, body: StartRequest | None = None
+    service: Asked, asking: Asking, episode_id: EpisodeId, response: Response, body: StartRequest | None = None
 ) -> EpisodeState:
     """Start an episode under the client's id; repeating it is harmless."""
-    state, started = await service.start(body or _ANY_EPISODE, episode_id)
+    state, started = await service.start(asking, body or _ANY_EPISODE, episode_id)
     response.status_code = 201 if started else 200
     response.headers["Location"] = f"/episodes/{state.episode_id}"
     return state
@@ -72,33 +83,41 @@ async def act_together(body: ActTogetherRequest) -> ActTogetherAnswer:
 
 
 @router.post("/episodes/{episode_id}/end")
-async def end_episode(service: Asked, episode_id: EpisodeId, body: EndRequest) -> EpisodeSummary:
+async def end_episode(service: Asked, asking: Asking, episode_id: EpisodeId, body: EndRequest) -> EpisodeSummary:
     """End an episode."""
-    return await service.end(episode_id, body)
+    return await service.end(asking, episode_id, body)
+
+
+@router.put("/episodes/{episode_id}/window")
+async def restore_episode(
+    service: Asked, asking: Asking, episode_id: EpisodeId, body: WindowRequest
+) -> EpisodeState:
+    """Give an episode that is lost, or behind what its client saw answered, its last timesteps back."""
+    return await service.restore(asking, episode_id, body)
 
 
 @router.get("/episodes/{episode_id}")
-async def get_episode(service: Asked, episode_id: EpisodeId) -> EpisodeState:
+async def get_episode(service: Asked, asking: Asking, episode_id: EpisodeId) -> EpisodeState:
     """Where an episode stands."""
-    return await service.state(episode_id)
+    return await service.state(asking, episode_id)
 
 
 @router.delete("/episodes/{episode_id}", status_code=204)
-async def delete_episode(service: Asked, episode_id: EpisodeId) -> None:
+async def delete_episode(service: Asked, asking: Asking, episode_id: EpisodeId) -> None:
     """Forget an episode."""
-    await service.delete(episode_id)
+    await service.delete(asking, episode_id)
 
 
 @router.get("/policies")
-async def list_policies(service: Asked) -> PolicyList:
+async def list_policies(service: Asked, asking: Asking) -> PolicyList:
     """What is served."""
-    return await service.policies()
+    return await service.policies(asking)
 
 
 @router.get("/policies/{name}")
-async def get_policy(service: Asked, name: str) -> PolicyInfo:
+async def get_policy(service: Asked, asking: Asking, name: str) -> PolicyInfo:
     """One policy."""
-    return await service.policy(name)
+    return await service.policy(asking, name)
 
 
 @router.get("/healthz")

@@ -19,9 +19,9 @@ class Script:
     sha: str
 
     @classmethod
-    def read(cls, name: str) -> Script:
-        """The script in `scripts/<name>.lua`."""
-        source = (_FOLDER / f"{name}.lua").read_text(encoding="utf-8")
+    def read(cls, *names: str) -> Script:
+        """The script in `scripts/<name>.lua`, or of several such texts one after the other."""
+        source = "\n".join((_FOLDER / f"{name}.lua").read_text(encoding="utf-8") for name in names)
         return cls(source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
 
 

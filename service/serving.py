@@ -21,7 +21,9 @@ from lamo.wire import (
     PolicyInfo,
     PolicyList,
     StartRequest,
+    WindowRequest,
 )
+from service.callers import Caller, EpisodeName
 from service.contents import StepContent
 
 
@@ -34,25 +36,40 @@ class AskedStep:
             infinity.
     """
 
+    caller: Caller
     episode_id: str
     content: StepContent
     received_at: float
     deadline: float
 
+    @property
+    def episode(self) -> EpisodeName:
+        """The episode it is a step of."""
+        return EpisodeName(self.caller.owner, self.episode_id)
+
 
 class Serving(Protocol):
-    """Starts, steps, ends and forgets episodes. Every method raises the ServiceError that is its answer."""
+    """Starts, steps, ends and forgets episodes. Every method raises the ServiceError that is its answer.
 
-    async def policies(self) -> PolicyList:
+    What belongs to another owner than the caller's, or may not be used by it, is not there.
+    """
+
+    async def policies(self, caller: Caller) -> PolicyList:
         """What is served."""
         ...
 
-    async def policy(self, name: str) -> PolicyInfo:
+    async def policy(self, caller: Caller, name: str) -> PolicyInfo:
         """One policy, by "name" or "name@revision"."""
         ...
 
-    async def start(self, request: StartRequest, episode_id: str | None = None) -> tuple[EpisodeState, bool]:
+    async def start(
+        self, caller: Caller, request: StartRequest, episode_id: str | None = None
+    ) -> tuple[EpisodeState, bool]:
         """Start an episode, under a fresh id or the client's; the second value is false if it lived already."""
+        ...
+
+    async def restore(self, caller: Caller, episode_id: str, request: WindowRequest) -> EpisodeState:
+        """Give an episode that is lost, or behind what its client saw answered, its last timesteps back."""
         ...
 
     async def act(self, asked: AskedStep) -> ActAnswer:
@@ -63,15 +80,15 @@ class Serving(Protocol):
         """Answer one step of each of several episodes; each stands alone."""
         ...
 
-    async def end(self, episode_id: str, request: EndRequest) -> EpisodeSummary:
+    async def end(self, caller: Caller, episode_id: str, request: EndRequest) -> EpisodeSummary:
         """End an episode."""
         ...
 
-    async def state(self, episode_id: str) -> EpisodeState:
+    async def state(self, caller: Caller, episode_id: str) -> EpisodeState:
         """Where an episode stands."""
         ...
 
-    async def delete(self, episode_id: str) -> None:
+    async def delete(self, caller: Caller, episode_id: str) -> None:
         """Forget an episode; forgetting it again is harmless."""
         ...
 

@@ -66,23 +66,25 @@ class Settling:
                 # It means the next step, whichever that is now: another replica took the one this engine knew of.
                 self._decide_again(act, live.meta.committed_step, decision.committed_step)
             case Verdict.REPLAY if decision.stored is not None:
-                self._cache.drop(act.episode_id)
+                self._cache.drop(act.name)
                 record = self._recall.layout(live.served).decode(decision.stored)
                 self.replay(act, live, record, decision.committed_step)
             case Verdict.CHANGED:
-                raise rules.content_changed(act.episode_id, live.meta.committed_step)
+                raise rules.content_changed(act.name.id, live.meta.committed_step)
             case Verdict.MISSING:
-                raise unknown_episode(act.episode_id)
+                raise unknown_episode(act.name.id)
             case Verdict.ENDED:
-                raise rules.episode_ended(act.episode_id, decision.committed_step)
+                raise rules.episode_ended(act.name.id, decision.committed_step)
             case _:
                 self._decide_again(act, live.meta.committed_step, decision.committed_step)
 
     def _committed(self, proposal: Proposal) -> None:
         self._cache.put(proposal.live)
+        *missed, record = proposal.records
         self._metrics.steps.inc()
-        step = proposal.record.timestep.step
-        self._answer(proposal.act, proposal.live, proposal.record.timestep, committed_step=step, replayed=False)
+        self._metrics.missed.inc(len(missed))
+        step = record.timestep.step
+        self._answer(proposal.act, proposal.live, record.timestep, committed_step=step, replayed=False)
 
     def _answer(
         self, act: Act, live: LiveEpisode, timestep: Timestep, *, committed_step: int, replayed: bool
@@ -102,10 +104,10 @@ class Settling:
 
     def _decide_again(self, act: Act, step: int, committed_step: int) -> None:
         """Back to the head of the queue: what this engine held was behind the record."""
-        self._cache.drop(act.episode_id)
+        self._cache.drop(act.name)
         act.attempts += 1
         if act.attempts == ATTEMPTS:
-            raise rules.step_conflict(act.episode_id, step, committed_step)
+            raise rules.step_conflict(act.name.id, step, committed_step)
         self._waiting.put_back(act)
         if act.abandoned:
             self._waiting.withdraw(act)
@@ -113,5 +115,5 @@ class Settling:
 
 def _own(proposal: Proposal, decision: Decision) -> bool:
     """Whether the record found is the one just written: a connection died and the script ran twice."""
-    step = proposal.record.timestep.step
+    step = proposal.records[-1].timestep.step
     return decision.committed_step == step and decision.stored == proposal.commit.records[-1]

@@ -79,7 +79,7 @@ class Stepping:
             self.progress_at = time.monotonic()
         missing = []
         for act in batch:
-            recalled = self._recall.held(Wanted(act.episode_id, act.content.step))
+            recalled = self._recall.held(Wanted(act.name, act.content.first))
             if recalled is None:
                 missing.append(act)
             else:
@@ -92,7 +92,7 @@ class Stepping:
         began = time.monotonic()
         try:
             with self._waiting.refusing(acts):
-                recalled = await self._recall.read([act.episode_id for act in acts])
+                recalled = await self._recall.read([act.name for act in acts])
                 for act, episode in zip(acts, recalled, strict=True):
                     act.recall_ms = _milliseconds(began)
                     self._decide(act, episode)
@@ -130,7 +130,7 @@ class Stepping:
             served, began = company[0].live.served, time.monotonic()
             windows = [turn.window for turn in company]
             try:
-                actions = await self._engine.infer(served, windows, [turn.act.episode_id for turn in company])
+                actions = await self._engine.infer(served, windows, [turn.act.name for turn in company])
             finally:
                 self.progress_at = time.monotonic()
                 self._inferring = None

@@ -13,6 +13,7 @@ from lamo.errors import DeadlineExceeded, InternalError, QueueFull, ServiceError
 from lamo.wire import ActAnswer
 from service.batching import take
 from service.cache import WindowCache
+from service.callers import EpisodeName
 from service.flight import Act, Flight
 from service.metrics import Metrics
 
@@ -37,7 +38,7 @@ class Waiting:
         self._cache = cache
         self._metrics = metrics
         self._queue: dict[Act, None] = {}
-        self._busy: dict[str, Act] = {}
+        self._busy: dict[EpisodeName, Act] = {}
         self._count = 0
 
     @property
@@ -74,7 +75,7 @@ class Waiting:
         now = time.monotonic()
         for act in batch:
             del self._queue[act]
-            self._busy[act.episode_id] = act
+            self._busy[act.name] = act
             act.taken_at = now
         return batch
 
@@ -111,7 +112,7 @@ class Waiting:
     def refuse(self, act: Act, error: ServiceError) -> None:
         """Resolve an act that has no answer; what is known of its episode is read anew next time."""
         if not act.resolved:
-            self._cache.drop(act.episode_id)
+            self._cache.drop(act.name)
             self._release(act)
             act.refuse(error)
 
@@ -124,7 +125,7 @@ class Waiting:
             for act in acts:
                 self.refuse(act, error)
         except Exception:
-            logger.exception("a batch failed", extra={"episodes": [act.episode_id for act in acts]})
+            logger.exception("a batch failed", extra={"requests": [_told(act) for act in acts]})
             for act in acts:
                 self.refuse(act, InternalError("the service failed on this step"))
 
@@ -138,9 +139,16 @@ class Waiting:
 
     def _free(self, act: Act) -> None:
         """Its episode is busy no longer, unless with another act: one that still waits does not make it so."""
-        if self._busy.get(act.episode_id) is act:
-            del self._busy[act.episode_id]
+        if self._busy.get(act.name) is act:
+            del self._busy[act.name]
 
     def _counted(self, change: int) -> None:
         self._count += change
         self._metrics.queue_depth.set(self._count)
+
+
+def _told(act: Act) -> dict[str, str | int | None]:
+    """Which act it was, for the log; not what it said."""
+    caller = act.caller
+    told = {"owner": caller.owner, "episode_id": act.name.id, "step": act.content.step}
+    return {**told, "request_id": caller.request_id, "trace_id": caller.trace_id}

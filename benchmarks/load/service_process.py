@@ -17,6 +17,7 @@ from load.redis_process import RedisProcess, embedded, free_port
 from numpy.typing import NDArray
 from redis import Redis
 
+from service.callers import LOCAL_OWNER, EpisodeName
 from service.episodes import keys
 
 ROOT = Path(__file__).parents[2]
@@ -53,7 +54,8 @@ class ServiceProcess:
     def memory_bytes(self, episode_id: str) -> tuple[int, int]:
         """What Redis says that the two keys of an episode, meta and ring, take."""
         with Redis.from_url(self.redis.url) as redis:
-            meta, ring = (int(redis.memory_usage(key, samples=0) or 0) for key in keys(episode_id))
+            names = keys(EpisodeName(LOCAL_OWNER, episode_id))
+            meta, ring = (int(redis.memory_usage(key, samples=0) or 0) for key in names)
         return meta, ring
 
 

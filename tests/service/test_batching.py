@@ -12,7 +12,7 @@ from service.batching import group, take
 
 @dataclass(frozen=True)
 class Asked:
-    episode_id: str
+    name: str
     number: int
 
 
@@ -23,11 +23,11 @@ queues = st.lists(st.sampled_from("abcdefgh"), max_size=30).map(
 
 @given(queues, st.sets(st.sampled_from("abcdefgh")), st.integers(1, 10))
 def test_a_batch_is_what_the_slow_obvious_loop_takes(queue, busy, limit):
-    oldest_of_each = [asked for asked in queue if asked.episode_id not in busy]
+    oldest_of_each = [asked for asked in queue if asked.name not in busy]
     oldest_of_each = [
         asked
         for index, asked in enumerate(oldest_of_each)
-        if asked.episode_id not in {earlier.episode_id for earlier in oldest_of_each[:index]}
+        if asked.name not in {earlier.name for earlier in oldest_of_each[:index]}
     ]
     assert take(queue, busy, limit) == oldest_of_each[:limit]
 
@@ -40,7 +40,7 @@ def test_everyone_is_served_in_the_end_and_in_order_within_an_episode(queue, lim
         served += batch
         queue = [asked for asked in queue if asked not in batch]
     for episode_id in "abcdefgh":
-        numbers = [asked.number for asked in served if asked.episode_id == episode_id]
+        numbers = [asked.number for asked in served if asked.name == episode_id]
         assert numbers == sorted(numbers)
 
 

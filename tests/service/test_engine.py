@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from lamo.errors import ConfigError
+from service.callers import NO_LIMITS
 from service.engine import Engine, default_threads
 from service.settings import Settings
 
@@ -20,7 +21,7 @@ async def test_the_default_device_is_the_best_one_the_machine_has(checkpoint_dir
     settings = Settings(policies=checkpoint_directory.parent)
     engine = Engine(settings.policies, device=settings.device, batch_limit=2)
     await engine.open()
-    served = engine.find("small")
+    served = engine.find("small", NO_LIMITS)
     window = policy.begin(20.0).observe(np.zeros(5, np.float32))
     assert engine.device == ("cuda" if GPU else "cpu")
     assert served.policy.device.type == engine.device

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from lamo.errors import ConfigError, StoreUnavailable
+from service.callers import EpisodeName
 from service.episodes import Commit, Ending, EpisodeMeta, Episodes, StartOutcome, Verdict, keys
 from tests.service.conftest import open_store
 
@@ -21,7 +22,7 @@ RECORD_BYTES = 30
 
 def meta_of(episode_id: str, **changes) -> EpisodeMeta:
     fields = {
-        "episode_id": episode_id,
+        "name": EpisodeName("team", episode_id),
         "policy": "small",
         "revision": "0123456789ab",
         "hop": 2,
@@ -41,7 +42,7 @@ def record_of(step: int, content: int) -> bytes:
 
 def commit_of(meta: EpisodeMeta, first: int, contents: list[int]) -> Commit:
     records = tuple(record_of(first + offset, content) for offset, content in enumerate(contents))
-    return Commit(meta.episode_id, meta.epoch, first, K, 1.5, -0.25, records)
+    return Commit(meta.name, meta.epoch, first, K, 1.5, -0.25, records)
 
 
 @pytest.fixture(params=["embedded", "newer"])
@@ -105,7 +106,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         for episode_id in self.ids:
-            self.runner.run(self.episodes.delete(episode_id))
+            self.runner.run(self.episodes.delete(EpisodeName("team", episode_id)))
         self.runner.run(self.opened.__aexit__(None, None, None))
         self.runner.close()
 
@@ -153,7 +154,7 @@ class StoreMachine(RuleBasedStateMachine):
         model = self.models.get(self.ids[which])
         meta = meta_of(self.ids[which]) if model is None else model.meta
         step = offset if model is None else max(0, model.committed + offset)
-        ending = Ending(meta.episode_id, meta.epoch, step, bytes([step, content]), 2.5, -1.5, f"summary {content}")
+        ending = Ending(meta.name, meta.epoch, step, bytes([step, content]), K, 2.5, -1.5, f"summary {content}")
         decision = self.runner.run(self.episodes.end(ending))
         if model is None:
             assert decision.verdict is Verdict.MISSING
@@ -164,14 +165,15 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(which=st.integers(0, 1))
     def delete(self, which: int) -> None:
-        self.runner.run(self.episodes.delete(self.ids[which]))
+        self.runner.run(self.episodes.delete(EpisodeName("team", self.ids[which])))
         model = self.models.pop(self.ids[which], None)
         if model is not None:
             self.old_metas[self.ids[which]] = model.meta
 
     @invariant()
     def what_is_read_is_what_was_written(self) -> None:
-        for episode_id, stored in zip(self.ids, self.runner.run(self.episodes.read(self.ids)), strict=True):
+        names = [EpisodeName("team", episode_id) for episode_id in self.ids]
+        for episode_id, stored in zip(self.ids, self.runner.run(self.episodes.read(names)), strict=True):
             model = self.models.get(episode_id)
             if model is None:
                 assert stored is None
@@ -206,15 +208,15 @@ async def test_both_keys_expire_and_every_commit_renews_them(any_redis_url):
         episodes, meta = Episodes(store), meta_of(secrets.token_hex(8), ttl_seconds=60)
         await episodes.start(meta, b"x")
         await episodes.commit([commit_of(meta, 0, [1])])
-        meta_key, ring_key = keys(meta.episode_id)
+        meta_key, ring_key = keys(meta.name)
         await store.read([("EXPIRE", meta_key, 5), ("EXPIRE", ring_key, 5)])
         await episodes.commit([commit_of(meta, 1, [1])])
         lifetimes = await store.read([("TTL", meta_key), ("TTL", ring_key)])
         assert all(55 < seconds <= 60 for seconds in lifetimes)
-        [stored] = await episodes.read([meta.episode_id])
+        [stored] = await episodes.read([meta.name])
         await store.read([("PEXPIRE", meta_key, 1), ("PEXPIRE", ring_key, 1)])
         await asyncio.sleep(0.02)
-        assert await episodes.read([meta.episode_id]) == [None]
+        assert await episodes.read([meta.name]) == [None]
         [decision] = await episodes.commit([commit_of(stored.meta, 2, [1])])
         assert decision.verdict is Verdict.MISSING
 
@@ -226,7 +228,7 @@ async def test_scripts_that_redis_forgot_are_sent_again(any_redis_url):
         await store.read([("SCRIPT", "FLUSH")])
         assert await episodes.start(meta, b"x") is StartOutcome.STARTED
         await store.read([("SCRIPT", "FLUSH")])
-        other = dataclasses.replace(meta, episode_id="nobody")
+        other = dataclasses.replace(meta, name=EpisodeName("team", "nobody"))
         decisions = await episodes.commit([commit_of(meta, 0, [1]), commit_of(other, 0, [1])])
         assert [decision.verdict for decision in decisions] == [Verdict.COMMITTED, Verdict.MISSING]
 
@@ -238,11 +240,11 @@ async def test_each_commit_of_a_batch_stands_alone(redis_url):
         metas = [meta_of(secrets.token_hex(8)) for _ in range(3)]
         for meta in metas:
             await episodes.start(meta, b"x")
-        await store.read([("SET", keys(metas[1].episode_id)[0], "no hash")])
+        await store.read([("SET", keys(metas[1].name)[0], "no hash")])
         decisions = await episodes.commit([commit_of(meta, 0, [1]) for meta in metas])
         assert isinstance(decisions[1], StoreUnavailable)
         assert [decisions[index].verdict for index in (0, 2)] == [Verdict.COMMITTED] * 2
-        await episodes.delete(metas[1].episode_id)
+        await episodes.delete(metas[1].name)
 
 
 @pytest.mark.anyio
@@ -280,7 +282,7 @@ async def test_a_redis_that_is_not_there_is_told_at_once(tmp_path):
     async with open_store(f"unix://{tmp_path}/nobody.sock") as store:
         async with asyncio.timeout(2):
             with pytest.raises(StoreUnavailable, match="did not answer"):
-                await Episodes(store).read(["a"])
+                await Episodes(store).read([EpisodeName("team", "a")])
         assert store.metrics.registry.get_sample_value("lamo_redis_up") == 0
 
 
@@ -310,10 +312,10 @@ async def test_an_episode_of_another_schema_is_not_read_and_keeps_nobody_else_fr
         episodes, newer, ours = Episodes(store), meta_of(secrets.token_hex(8)), meta_of(secrets.token_hex(8))
         for meta in (newer, ours):
             await episodes.start(meta, b"x")
-        await store.read([("HSET", keys(newer.episode_id)[0], "schema", "2")])
-        refused, read = await episodes.read([newer.episode_id, ours.episode_id])
+        await store.read([("HSET", keys(newer.name)[0], "schema", "3")])
+        refused, read = await episodes.read([newer.name, ours.name])
         assert isinstance(refused, StoreUnavailable)
-        assert "schema 2, this service reads 1" in refused.detail
+        assert "schema 3, this service reads 1 and 2" in refused.detail
         assert read.meta.epoch == ours.epoch
 
 

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 import torch
 
+from service.callers import NO_LIMITS
 from tests.service.conftest import OBSERVATION, HeldEngine
 
 pytestmark = pytest.mark.anyio
@@ -174,7 +175,7 @@ async def test_an_accelerator_that_fails_ends_the_service_and_the_step_may_be_se
         def broken(windows, names=None):
             raise torch.AcceleratorError("CUDA error: device-side assert triggered")
 
-        monkeypatch.setattr(service.lifecycle.engine.find("small").policy, "propose", broken)
+        monkeypatch.setattr(service.lifecycle.engine.find("small", NO_LIMITS).policy, "propose", broken)
         answer = await service.act(episode, 0)
         assert (answer.status_code, answer.json()["retryable"]) == (503, True)
         assert answer.json()["type"] == "urn:lamo:problem:engine-unavailable"

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from lamo.errors import StepConflict
+from service.callers import Caller
 from service.contents import StepContent
 from service.frames import Frames, asked_step, step_values
 from service.serving import AskedStep
@@ -52,7 +53,7 @@ def asked(**fields) -> AskedStep:
         "observation": np.arange(12, dtype=np.uint8).reshape(2, 3, 2),
         "observed_at": 2**63 - 1,
     }
-    return AskedStep("robot", StepContent(**content | fields), 12.5, math.inf)
+    return AskedStep(Caller("team", "r1", "t1"), "robot", StepContent(**content | fields), 12.5, math.inf)
 
 
 @pytest.mark.parametrize(

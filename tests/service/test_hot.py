@@ -23,7 +23,7 @@ GOOD = [
 BAD = [
     {},
     {"observation": None},
-    {"observation": OBSERVATION, "missed": []},
+    {"observation": OBSERVATION, "lost": []},
     {"observation": OBSERVATION, "step": "1"},
     {"observation": OBSERVATION, "step": 1.0},
     {"observation": OBSERVATION, "step": True},

@@ -11,6 +11,8 @@ import time
 import numpy as np
 import pytest
 
+from service.callers import NO_LIMITS
+
 pytestmark = pytest.mark.anyio
 
 
@@ -171,7 +173,7 @@ async def test_metrics_count_what_happened_and_not_the_warm_up(serve):
 async def test_inference_does_not_keep_the_probes_waiting(serve, monkeypatch):
     async with serve() as service:
         episode = await service.start()
-        policy = service.lifecycle.engine.find("small").policy
+        policy = service.lifecycle.engine.find("small", NO_LIMITS).policy
         propose = policy.propose
 
         def slow(windows, names=None):

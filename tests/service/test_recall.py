@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from lamo.wire import ActRequest
+from service.callers import LOCAL_OWNER, Caller, EpisodeName
 from service.contents import StepContent
 from service.episodes import Verdict
 from service.serving import AskedStep
@@ -19,15 +20,19 @@ from tests.service.conftest import OBSERVATION, content
 pytestmark = pytest.mark.anyio
 
 
+def named(episode_id: str) -> EpisodeName:
+    return EpisodeName(LOCAL_OWNER, episode_id)
+
+
 async def test_the_window_of_the_cache_equals_the_window_of_the_record_at_every_step(serve):
     async with serve() as service:
         episode = await service.start(target_return=7)
         acting = service.lifecycle.acting
         for step in range(20):
             await service.act(episode, step, **content(step))
-            cached = acting._cache.get(episode)
-            acting._cache.drop(episode)
-            [recalled] = await acting._recall.read([episode])
+            cached = acting._cache.get(named(episode))
+            acting._cache.drop(named(episode))
+            [recalled] = await acting._recall.read([named(episode)])
             assert recalled.records is not None
             for name in ("step", "hop", "return_to_go"):
                 assert getattr(recalled.live.window, name) == getattr(cached.window, name)
@@ -66,10 +71,10 @@ async def test_episodes_asked_for_together_cost_one_read_while_the_device_is_bus
 
         monkeypatch.setattr(acting._episodes, "read", counted)
         seen = StepContent.of(ActRequest(observation=OBSERVATION, step=0))
-        asked = [AskedStep(episode, seen, time.monotonic(), math.inf) for episode in episodes]
+        asked = [AskedStep(Caller(), episode, seen, time.monotonic(), math.inf) for episode in episodes]
         together = asyncio.create_task(acting.act_together(asked))
         await asyncio.sleep(0.1)
-        assert reads == [episodes]
+        assert reads == [[named(episode) for episode in episodes]]
         held_engine.let_go.set()
         assert [answer.step for answer in await together] == [0] * 5
         await first
@@ -80,7 +85,7 @@ async def test_a_torn_read_is_read_again(serve, monkeypatch):
         episode = await service.start()
         actions = await service.play(episode, 8)
         acting = service.lifecycle.acting
-        acting._cache.drop(episode)
+        acting._cache.drop(named(episode))
         read, tears = acting._episodes.read, iter(range(3))
 
         async def torn(episode_ids):
@@ -110,7 +115,7 @@ async def test_a_record_that_never_holds_still_is_given_up_retryably(serve, monk
             return [dataclasses.replace(item, ring=b"") for item in await read(episode_ids)]
 
         monkeypatch.setattr(acting._episodes, "read", always_torn)
-        acting._cache.drop(episode)
+        acting._cache.drop(named(episode))
         answer = await service.act(episode, 3, **content(3))
         assert answer.status_code == 503
         assert answer.json()["retryable"]
@@ -148,7 +153,7 @@ async def test_of_two_replicas_the_loser_answers_with_the_stored_record(serve, h
         assert not winner["replayed"]
         assert loser["replayed"]
         assert loser["action"] == winner["action"]
-        assert slow.lifecycle.acting._cache.get(episode) is None
+        assert slow.lifecycle.acting._cache.get(named(episode)) is None
 
 
 async def test_of_two_replicas_with_other_content_the_loser_is_told(serve, held_engine):

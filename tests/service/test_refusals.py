@@ -24,7 +24,7 @@ ACT = "/episodes/{episode}/act"
         ({"observation": [1e39, 0, 0, 0, 0]}, "observation[0] is 1e+39, not a finite number in float32"),
         ({"observation": OBSERVATION, "reward": math.nan}, "reward is nan, not a finite number"),
         ({"observation": OBSERVATION, "reward": 1e308}, "takes the episode's return out of range"),
-        ({"observation": OBSERVATION, "missed": []}, "field 'missed' is unknown"),
+        ({"observation": OBSERVATION, "lost": []}, "field 'lost' is unknown"),
         ({"observation": OBSERVATION, "step": "1"}, "field 'step' cannot be used"),
         ({"observation": OBSERVATION, "step": -1}, "field 'step' cannot be used"),
         ({"observation": OBSERVATION, "step": 1.5}, "field 'step' cannot be used"),

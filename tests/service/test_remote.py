@@ -12,6 +12,7 @@ import pytest
 
 from lamo.errors import Draining, EngineUnavailable, InternalError, NotReady, StepConflict, UnknownEpisode
 from lamo.wire import ActAnswer, EndRequest, EpisodeState, EpisodeSummary, Health, PolicyList, StartRequest, Timing
+from service.callers import Caller
 from service.contents import EndContent, StepContent
 from service.engine_server import EngineServer
 from service.remote import Remote
@@ -32,10 +33,10 @@ class Episodes:
         self.cancelled: list[str] = []
         self.status = Health(status="ready")
 
-    async def policies(self):
+    async def policies(self, caller):
         return PolicyList(api_version="1", server_version="2", policies=[])
 
-    async def start(self, request, episode_id=None):
+    async def start(self, caller, request, episode_id=None):
         state = EpisodeState(
             episode_id=episode_id, policy=request.policy, revision="r", hop=1, dtype="float32",
             target_return=request.target_return, return_to_go=0.1, episode_return=0, committed_step=-1,
@@ -62,20 +63,20 @@ class Episodes:
     async def act_together(self, asked):
         return [UnknownEpisode("who?") if one.episode_id == "nobody" else await self.act(one) for one in asked]
 
-    async def end(self, episode_id, request):
+    async def end(self, caller, episode_id, request):
         self.ending = request
         return EpisodeSummary(
             episode_id=episode_id, length=request.step, episode_return=request.reward, target_return=1,
             terminated=request.terminated, truncated=request.truncated, success=request.success,
         )  # fmt: skip
 
-    async def state(self, episode_id):
+    async def state(self, caller, episode_id):
         return self.episodes[episode_id]
 
-    async def delete(self, episode_id):
+    async def delete(self, caller, episode_id):
         self.episodes.pop(episode_id, None)
 
-    async def policy(self, name):
+    async def policy(self, caller, name):
         raise ZeroDivisionError(name)
 
     async def health(self):
@@ -87,7 +88,7 @@ class Episodes:
 
 def step(episode_id: str, number: int = 0) -> AskedStep:
     content = StepContent(number, None, None, np.array([1, 0.5], np.float32), None)
-    return AskedStep(episode_id, content, 0.0, math.inf)
+    return AskedStep(Caller(), episode_id, content, 0.0, math.inf)
 
 
 @asynccontextmanager
@@ -112,21 +113,23 @@ async def until_ready(remote: Remote) -> None:
 async def test_everything_that_can_be_asked_arrives_and_comes_back(tmp_path):
     async with joined(tmp_path) as (remote, [serving]):
         request = StartRequest(policy="p", target_return=0.1, labels={"robot": "7"})
-        state, started = await remote.start(request, "robot")
+        state, started = await remote.start(Caller(), request, "robot")
         assert started
-        assert state == serving.episodes["robot"] == await remote.state("robot")
-        assert not (await remote.start(request, "robot"))[1]
-        drawn, _ = await remote.start(request)
+        assert state == serving.episodes["robot"] == await remote.state(Caller(), "robot")
+        assert not (await remote.start(Caller(), request, "robot"))[1]
+        drawn, _ = await remote.start(Caller(), request)
         assert len(drawn.episode_id) >= 22
-        assert await remote.policies() == await serving.policies()
+        assert await remote.policies(Caller()) == await serving.policies(Caller())
         assert await remote.act(step("robot")) == await serving.act(step("robot"))
         ending = EndRequest(step=4, reward=0.7, terminated=True, success=True)
-        assert await remote.end("robot", ending) == await serving.end("robot", ending)
+        assert await remote.end(Caller(), "robot", ending) == await serving.end(Caller(), "robot", ending)
         shown = {"dtype": "<f4", "shape": [2], "data": np.array([1, 0.5], np.float32).tobytes()}
         assert EndContent.of(serving.ending).observation is None
-        await remote.end("robot", EndRequest.model_validate({"step": 4, "reward": 0.0, "observation": shown}))
+        await remote.end(
+            Caller(), "robot", EndRequest.model_validate({"step": 4, "reward": 0.0, "observation": shown})
+        )
         assert EndContent.of(serving.ending).observation.tolist() == [1, 0.5]
-        await remote.delete("robot")
+        await remote.delete(Caller(), "robot")
         assert "robot" not in serving.episodes
         assert await remote.health() == Health(status="ok")
 
@@ -137,7 +140,7 @@ async def test_refusals_come_back_as_themselves_and_the_unforeseen_as_one_senten
             await remote.act(step("robot", 9))
         assert (refused.value.committed_step, refused.value.expected_step) == (4, 5)
         with pytest.raises(InternalError, match="engine's log"):
-            await remote.policy("p")
+            await remote.policy(Caller(), "p")
         assert "ZeroDivisionError" in caplog.text
 
 
@@ -195,11 +198,11 @@ async def test_episodes_are_spread_over_engines_and_each_is_found_where_it_is(tm
     async with joined(tmp_path, engines=3) as (remote, servings):
         names = [f"robot-{index}" for index in range(60)]
         for name in names:
-            await remote.start(StartRequest(policy="p", target_return=1.0), name)
+            await remote.start(Caller(), StartRequest(policy="p", target_return=1.0), name)
         shares = [len(serving.episodes) for serving in servings]
         assert sum(shares) == 60
         assert min(shares) >= 8
-        assert [(await remote.state(name)).episode_id for name in names] == names
+        assert [(await remote.state(Caller(), name)).episode_id for name in names] == names
         together = await remote.act_together([step(name) for name in [*names, "nobody"]])
         assert [answer.episode_id for answer in together[:60]] == names
         assert type(together[60]) is UnknownEpisode
@@ -215,7 +218,7 @@ async def test_a_draining_worker_starts_nothing_new_and_finishes_the_rest(tmp_pa
     async with joined(tmp_path) as (remote, _):
         remote.draining = True
         with pytest.raises(Draining):
-            await remote.start(StartRequest(policy="p", target_return=1.0), "robot")
+            await remote.start(Caller(), StartRequest(policy="p", target_return=1.0), "robot")
         assert (await remote.readiness()).status == "draining"
         assert (await remote.act(step("robot"))).episode_id == "robot"
 
