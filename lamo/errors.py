@@ -15,6 +15,7 @@ LamoError
     │   ├── UnknownEpisode
     │   └── UnknownPolicy
     ├── MethodNotAllowed        405
+    ├── RequestTimeout          408  it did not come whole in time; retryable
     ├── Conflict                409
     │   ├── StepConflict          the step is neither the expected one nor recorded
     │   ├── StepInFlight          this step or the one before is being computed; retryable
@@ -26,10 +27,12 @@ LamoError
     │   └── ContentChanged        a recorded step, asked again with other content
     ├── QueueFull               429  retryable
     ├── OwnerLimit              429  the owner's, not the service's; retryable
+    ├── HeadTooLarge            431
     ├── InternalError           500
     │   └── ActionNotFinite       the policy's output was not finite; nothing was committed
     ├── Unavailable             503  retryable
     │   ├── Draining
+    │   ├── TooManyConnections
     │   ├── NotReady
     │   ├── RevisionNotLoaded
     │   ├── StoreUnavailable
@@ -193,6 +196,12 @@ class MethodNotAllowed(ServiceError):
     status, kind, title = 405, "method-not-allowed", "Method not allowed"
 
 
+class RequestTimeout(ServiceError):
+    """The request did not come whole in time."""
+
+    status, kind, title, retryable = 408, "request-timeout", "Request timeout", True
+
+
 class Conflict(ServiceError):
     """The request does not fit where the episode stands."""
 
@@ -259,6 +268,12 @@ class OwnerLimit(ServiceError):
     status, kind, title, retryable = 429, "owner-limit", "Owner's limit reached", True
 
 
+class HeadTooLarge(ServiceError):
+    """The request's line and headers are longer, or more, than the service accepts."""
+
+    status, kind, title = 431, "head-too-large", "Request head too large"
+
+
 class InternalError(ServiceError):
     """The unforeseen; the log has the traceback under the request id."""
 
@@ -279,6 +294,12 @@ class Draining(Unavailable):
     """The service is shutting down."""
 
     kind, title = "draining", "Shutting down"
+
+
+class TooManyConnections(Unavailable):
+    """More clients are connected than the service takes."""
+
+    kind, title = "too-many-connections", "Too many connections"
 
 
 class NotReady(Unavailable):

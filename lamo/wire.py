@@ -31,6 +31,7 @@ EPISODE_ID_PATTERN = r"^[A-Za-z0-9._~-]{1,128}$"
 
 MIN_TTL_SECONDS, MAX_TTL_SECONDS, DEFAULT_TTL_SECONDS = 10, 604_800, 3600
 MAX_LABELS, MAX_LABEL_LENGTH = 16, 256
+MAX_POLICY_LENGTH = 256
 MAX_STEP = 2**31 - 1
 
 MAX_ITEMS = 1024
@@ -89,7 +90,9 @@ class StartRequest(Request):
     """Start an episode. Everything may be left out where one policy is served."""
 
     policy: str | None = Field(
-        default=None, description='"name" or "name@revision"; may be left out if one is served'
+        default=None,
+        max_length=MAX_POLICY_LENGTH,
+        description='"name" or "name@revision"; may be left out if one is served',
     )
     target_return: float | None = Field(
         default=None, description="raw; the policy's first target return if left out"
@@ -260,6 +263,7 @@ class Problem(Answer):
     expected_step: int | None = None
     retry_after_ms: int | None = None
     request_id: str | None = None
+    trace_id: str | None = None
 
 
 class ActOutcome(Answer):

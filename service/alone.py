@@ -20,12 +20,14 @@ def serve_alone(settings: Settings) -> None:
     checkpoint.find(settings.policies)
     log_to_stderr(settings.log_level)
     listener = listen(settings.host, settings.port)
-    app = create_app(settings, url=url_of(listener))
+    app = create_app(settings, url=url_of(listener, settings))
     lifecycle: Lifecycle = app.state.lifecycle
 
     def drain() -> None:
         lifecycle.draining = True
 
-    serve_http(app, listener, settings, drain=drain, over=lambda: lifecycle.failure is not None)
+    serve_http(
+        app, listener, settings, refuse=app.intake.refuse, drain=drain, over=lambda: lifecycle.failure is not None
+    )
     if lifecycle.failure is not None:
         raise lifecycle.failure

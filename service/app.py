@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from service.asgi import asgi_app
+from service.asgi import Application, asgi_app
 from service.engine import Engine
 from service.lifecycle import Lifecycle
 from service.local import Local
@@ -25,7 +25,7 @@ def create_app(
     engine: Engine | None = None,
     store: Store | None = None,
     url: str | None = None,
-) -> FastAPI:
+) -> Application:
     """The service as an ASGI application; `app.state.lifecycle` is what its lifespan opens.
 
     Args:

@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 
 from starlette.types import Scope, Send
 
+from lamo.errors import ServiceError
+from service.traces import Trace
+
 MAX_DIGITS = 18
 """Of an announced length that are read: Python refuses to read thousands, and these are too many bytes already."""
 
@@ -20,29 +23,48 @@ class Arrival:
     """One request.
 
     Attributes:
+        method, path: what is asked for; both empty if the request never came whole.
+        client: the address it came from, a trusted proxy's word for it included; None if there is none.
         request_id: the client's, if it sent one that can be logged.
-        received_at: on the monotonic clock.
+        trace: the client's, if it sent one.
         announced_bytes: the length its body is said to have, 0 if nothing is said.
         content_type, accept: the media types sent and asked for, in lower case, without parameters of the first.
+        content_encoding: how the body is compressed, empty if it is not.
+        received_at: on the monotonic clock.
+        owner: whose key it came with, once that is known.
+        refusals: why it, or items of it, were refused.
     """
 
-    request_id: str
-    announced_bytes: int
-    content_type: str
-    accept: str
+    method: str = ""
+    path: str = ""
+    client: str | None = None
+    request_id: str = field(default_factory=lambda: secrets.token_hex(8))
+    trace: Trace = field(default_factory=lambda: Trace.of(None))
+    announced_bytes: int = 0
+    content_type: str = ""
+    accept: str = ""
+    content_encoding: str = ""
     received_at: float = field(default_factory=time.monotonic)
+    owner: str | None = None
+    refusals: list[ServiceError] = field(default_factory=list)
 
     @classmethod
     def of(cls, scope: Scope) -> Arrival:
-        """What the headers of a request say."""
+        """What the head of a request says."""
         headers: dict[bytes, bytes] = dict(scope["headers"])
         sent_id = headers.get(b"x-request-id", b"").decode("latin-1")
         length = headers.get(b"content-length", b"0")
+        address = scope.get("client")
         return cls(
+            method=scope["method"],
+            path=scope["path"],
+            client=address[0] if address else None,
             request_id=sent_id if _REQUEST_ID.fullmatch(sent_id) else secrets.token_hex(8),
+            trace=Trace.of(headers.get(b"traceparent")),
             announced_bytes=int(length[:MAX_DIGITS]) if length.isdigit() else 0,
             content_type=headers.get(b"content-type", b"").decode("latin-1").partition(";")[0].strip().lower(),
             accept=headers.get(b"accept", b"").decode("latin-1").lower(),
+            content_encoding=headers.get(b"content-encoding", b"").decode("latin-1").strip().lower(),
         )
 
 
@@ -54,12 +76,11 @@ class Reply:
     media_type: str
     server_timing: str | None = None
 
-    async def send(self, arrival: Arrival, send: Send) -> None:
+    async def send(self, send: Send) -> None:
         """Answer the request."""
         headers = [
             (b"content-type", self.media_type.encode()),
             (b"content-length", str(len(self.body)).encode()),
-            (b"x-request-id", arrival.request_id.encode()),
         ]
         if self.server_timing is not None:
             headers.append((b"server-timing", self.server_timing.encode()))

@@ -17,7 +17,9 @@ from service.serving import Serving
 from service.version import server_version
 
 
-def asgi_app(serving: Serving, metrics: Metrics, *, lifespan: Lifespan[FastAPI], max_body_bytes: int) -> FastAPI:
+def asgi_app(
+    serving: Serving, metrics: Metrics, *, lifespan: Lifespan[FastAPI], max_body_bytes: int
+) -> Application:
     """Routes, one handler for every failure, and limits on what comes in."""
     app = Application(title="LaMo serving", version=server_version(), lifespan=lifespan)
     app.state.serving, app.state.metrics = serving, metrics

@@ -15,6 +15,9 @@ from service.problems import refusal
 
 JSON = "application/json"
 
+MAX_QUOTED = 64
+"""Of a client's words that are said back to it."""
+
 RequestT = TypeVar("RequestT", bound=Request)
 
 
@@ -32,7 +35,20 @@ def check_media_type(arrival: Arrival) -> None:
     """
     if arrival.content_type not in (JSON, packing.MEDIA_TYPE):
         raise UnsupportedMediaType(
-            f"content type {arrival.content_type!r} is not read here; send {JSON} or {packing.MEDIA_TYPE}"
+            f"content type {arrival.content_type[:MAX_QUOTED]!r} is not read here; "
+            f"send {JSON} or {packing.MEDIA_TYPE}"
+        )
+
+
+def check_encoding(arrival: Arrival) -> None:
+    """Refuse a compressed body: what it would become is not known before it is there.
+
+    Raises:
+        UnsupportedMediaType: naming how it is compressed.
+    """
+    if arrival.content_encoding not in ("", "identity"):
+        raise UnsupportedMediaType(
+            f"content encoding {arrival.content_encoding[:MAX_QUOTED]!r} is not read here; send the body as it is"
         )
 
 

@@ -77,7 +77,7 @@ class Hot:
             if isinstance(outcome, ActAnswer):
                 items.append(ActOutcome(status=200, body=outcome))
             else:
-                document = self._problems.document(arrival.request_id, outcome)
+                document = self._problems.document(arrival, outcome)
                 items.append(ActOutcome(status=outcome.status, body=Problem.model_validate(document)))
         return items
 

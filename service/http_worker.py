@@ -46,4 +46,4 @@ def serve_worker(
         remote.draining = True
 
     app = asgi_app(remote, Metrics(folder), lifespan=lifespan, max_body_bytes=settings.max_body_bytes)
-    serve_http(app, listener, settings, drain=drain, over=supervisor.poll)
+    serve_http(app, listener, settings, refuse=app.intake.refuse, drain=drain, over=supervisor.poll)

@@ -1,18 +1,20 @@
-"""Intake: what happens to every request before it is parsed: an id, a clock, and limits on its body."""
+"""Intake: what happens to every request before it is parsed: an id, a clock, limits; and its log line."""
 
 from __future__ import annotations
 
-from starlette.datastructures import MutableHeaders
+import json
+
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lamo import packing
-from lamo.errors import BodyTooLarge
+from lamo.errors import BodyTooLarge, ServiceError
+from service import access
 from service.arrival import Arrival
-from service.bodies import check_media_type, wants_msgpack
+from service.bodies import check_encoding, check_media_type, wants_msgpack
 from service.callers import Caller
 from service.departure import unless_left
 from service.hot import Hot
-from service.problems import Problems
+from service.problems import MEDIA_TYPE, Problems
 from service.transcoding import Packed, with_json_body
 
 
@@ -34,29 +36,41 @@ class Intake:
             await self._app(scope, receive, send)
             return
         arrival = Arrival.of(scope)
-        sender = _Sender(send, arrival.request_id)
+        sender = _Sender(send, arrival)
         try:
-            body = await self._body(arrival, receive)
-            if body is None:
-                return
-            caller = Caller(request_id=arrival.request_id)
-            handler = self._hot.handler(scope)
-            if handler is None:
-                scope.setdefault("state", {})["caller"] = caller
-                await self._pass_on(scope, arrival, body, receive, sender)
-                return
-            reply = await unless_left(handler(scope, caller, arrival, body), receive)
-            if reply is not None:
-                await reply.send(arrival, send)
+            await self._answer(scope, arrival, receive, sender)
         except Exception as failure:
-            if sender.finished:
-                return  # Starlette raises again what it has answered with a problem, which `Problems` has logged
-            if sender.started:
-                raise
-            await self._problems.response(arrival.request_id, failure)(scope, receive, sender)
+            if not sender.started:
+                await self._problems.response(arrival, failure)(scope, receive, sender)
+            elif not sender.finished:
+                raise  # else Starlette raises again what it has answered with a problem, which is in the log
+        finally:
+            access.log(arrival, sender.status)
+
+    def refuse(self, refusal: ServiceError, client: str | None) -> tuple[str, bytes]:
+        """Log and count the refusal of a request that never came whole; its problem document, with its type."""
+        arrival = Arrival(client=client)
+        document = self._problems.document(arrival, refusal)
+        access.log(arrival, refusal.status)
+        return MEDIA_TYPE, json.dumps(document).encode()
+
+    async def _answer(self, scope: Scope, arrival: Arrival, receive: Receive, send: Send) -> None:
+        body = await self._body(arrival, receive)
+        if body is None:
+            return
+        caller = Caller(request_id=arrival.request_id, trace_id=arrival.trace.trace_id)
+        arrival.owner = caller.owner
+        handler = self._hot.handler(scope)
+        if handler is None:
+            scope.setdefault("state", {})["caller"] = caller
+            await self._pass_on(scope, arrival, body, receive, send)
+            return
+        reply = await unless_left(handler(scope, caller, arrival, body), receive)
+        if reply is not None:
+            await reply.send(send)
 
     async def _pass_on(self, scope: Scope, arrival: Arrival, body: bytes, receive: Receive, send: Send) -> None:
-        scope.setdefault("state", {})["request_id"] = arrival.request_id
+        scope.setdefault("state", {})["arrival"] = arrival
         if body and arrival.content_type == packing.MEDIA_TYPE:
             scope, body = with_json_body(scope, body)
         if wants_msgpack(arrival):
@@ -70,6 +84,7 @@ class Intake:
         """
         if arrival.announced_bytes > self._max_body_bytes:
             raise self._too_large(f"{arrival.announced_bytes} bytes")
+        check_encoding(arrival)
         chunks: list[bytes] = []
         size = 0
         more = True
@@ -91,18 +106,23 @@ class Intake:
 
 
 class _Sender:
-    """A `send` that adds the request's id, and knows how far the answer has come."""
+    """A `send` that names the request and its trace, and knows how far the answer has come."""
 
-    def __init__(self, send: Send, request_id: str) -> None:
+    def __init__(self, send: Send, arrival: Arrival) -> None:
         self._send = send
-        self._request_id = request_id
+        self._arrival = arrival
         self.started = False
         self.finished = False
+        self.status = access.CLIENT_LEFT
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            self.started = True
-            MutableHeaders(scope=message)["X-Request-Id"] = self._request_id
+            self.started, self.status = True, message["status"]
+            ids = (
+                (b"x-request-id", self._arrival.request_id.encode()),
+                (b"traceparent", self._arrival.trace.traceparent),
+            )
+            message = {**message, "headers": [*message.get("headers", ()), *ids]}
         elif message["type"] == "http.response.body":
             self.finished = not message.get("more_body", False)
         await self._send(message)

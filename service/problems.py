@@ -23,11 +23,15 @@ from lamo.errors import (
     NotFound,
     ServiceError,
 )
+from service.arrival import Arrival
 from service.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
+
+MAX_FAULTS = 1000
+"""Of one body that are looked at to name the first: a megabyte has room for a hundred thousand."""
 
 
 class Problems:
@@ -38,24 +42,26 @@ class Problems:
 
     async def handle(self, request: Request, failure: Exception) -> Response:
         """FastAPI's exception handler for every kind of failure."""
-        return self.response(request.state.request_id, failure)
+        return self.response(request.state.arrival, failure)
 
-    def response(self, request_id: str, failure: Exception) -> Response:
+    def response(self, arrival: Arrival, failure: Exception) -> Response:
         """The answer to a request that failed. What was not foreseen goes to the log, not to the client."""
         error = error_of(failure)
         if error is not failure and isinstance(error, InternalError):
-            logger.error("request failed", exc_info=failure, extra={"request_id": request_id})
+            ids = {"request_id": arrival.request_id, "trace_id": arrival.trace.trace_id}
+            logger.error("request failed", exc_info=failure, extra=ids)
         headers = dict(getattr(failure, "headers", None) or {})  # a 405 names the methods that are allowed
         if error.retry_after_ms is not None:
             headers["Retry-After"] = str(math.ceil(error.retry_after_ms / 1000))
-        return Response(json.dumps(self.document(request_id, error)), error.status, headers, MEDIA_TYPE)
+        return Response(json.dumps(self.document(arrival, error)), error.status, headers, MEDIA_TYPE)
 
-    def document(self, request_id: str, error: ServiceError) -> dict[str, str | int | bool]:
+    def document(self, arrival: Arrival, error: ServiceError) -> dict[str, str | int | bool]:
         """The problem document of a request, or of one item of it, that is refused; it is counted."""
+        arrival.refusals.append(error)
         self._metrics.refusals.labels(error.kind).inc()
         if isinstance(error, Conflict):
             self._metrics.conflicts.inc()
-        return error.problem() | {"request_id": request_id}
+        return error.problem() | {"request_id": arrival.request_id, "trace_id": arrival.trace.trace_id}
 
 
 def error_of(failure: Exception) -> ServiceError:
@@ -76,6 +82,8 @@ def error_of(failure: Exception) -> ServiceError:
 
 def refusal(failure: RequestValidationError | ValidationError) -> ServiceError:
     """The first thing that is wrong with a body, in one sentence."""
+    if isinstance(failure, ValidationError) and failure.error_count() > MAX_FAULTS:
+        return InvalidRequest(f"the body cannot be used: it has {failure.error_count()} faults")
     first: Mapping[str, Any] = failure.errors()[0]
     if first["type"] == "json_invalid":
         where = f" at character {first['loc'][-1]}" if first["loc"] else ""  # pydantic's own words name the place

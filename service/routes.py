@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Path, Request, Response
 from lamo.errors import InternalError
 from lamo.wire import (
     EPISODE_ID_PATTERN,
+    MAX_POLICY_LENGTH,
     ActAnswer,
     ActRequest,
     ActTogetherAnswer,
@@ -29,6 +30,7 @@ from service.serving import Serving
 router = APIRouter()
 
 EpisodeId = Annotated[str, Path(pattern=EPISODE_ID_PATTERN)]
+PolicyName = Annotated[str, Path(max_length=MAX_POLICY_LENGTH)]
 
 
 async def serving(request: Request) -> Serving:
@@ -115,7 +117,7 @@ async def list_policies(service: Asked, asking: Asking) -> PolicyList:
 
 
 @router.get("/policies/{name}")
-async def get_policy(service: Asked, asking: Asking, name: str) -> PolicyInfo:
+async def get_policy(service: Asked, asking: Asking, name: PolicyName) -> PolicyInfo:
     """One policy."""
     return await service.policy(asking, name)
 

@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
+import resource
 import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
+from typing import cast
 
 import uvicorn
 from starlette.types import ASGIApp
 
 from lamo.errors import ConfigError
+from service import tls
+from service.connection import Connection, Limits, Refuse
 from service.settings import Settings
 
 KEEP_ALIVE_SECONDS = 75
 """A robot that acts every few seconds keeps its connection; uvicorn's own 5 would cut it between two steps."""
 
 BACKLOG = 2048
+
+SPARE_DESCRIPTORS = 256
+"""For files, Redis and engines, beside a process's connections."""
+
+TICKS_BETWEEN_LOOKS = 10
+"""Of uvicorn's tenths of a second, between two looks at every connection's clock."""
 
 
 class Server(uvicorn.Server):
@@ -42,6 +54,11 @@ class Server(uvicorn.Server):
         """Whether to leave."""
         if await super().on_tick(counter):
             return True
+        if counter % TICKS_BETWEEN_LOOKS == 0:
+            now = asyncio.get_running_loop().time()
+            for connection in list(self.server_state.connections):
+                if isinstance(connection, Connection):
+                    connection.look(now)
         if self._over():
             self._drain()
             return True
@@ -53,26 +70,59 @@ def serve_http(
     listener: socket.socket,
     settings: Settings,
     *,
+    refuse: Refuse,
     drain: Callable[[], None],
     over: Callable[[], bool],
 ) -> None:
-    """Serve until a signal comes or the service is over, then finish the requests under way."""
-    config = uvicorn.Config(
-        app,
-        loop="uvloop",
-        http="httptools",
-        access_log=False,
-        proxy_headers=False,  # nobody asks for a client's address
-        log_config=None,
-        backlog=BACKLOG,
-        timeout_graceful_shutdown=round(settings.grace_seconds),
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
-    )
-    server = Server(config, drain=drain, over=over)
+    """Serve until a signal comes or the service is over, then finish the requests under way.
+
+    Args:
+        refuse: what is said to clients whose request never comes whole.
+
+    Raises:
+        ConfigError: the TLS certificate cannot be used.
+    """
+    _allow_descriptors(settings.max_connections)
+    server = Server(http_config(app, settings, refuse), drain=drain, over=over)
     for asked in (signal.SIGINT, signal.SIGTERM):
         # uvicorn raises the signal that stopped it once more at the end: that must not look like a crash.
         signal.signal(asked, server.handle_exit)
     server.run([listener])
+
+
+def http_config(app: ASGIApp, settings: Settings, refuse: Refuse) -> uvicorn.Config:
+    """How uvicorn serves the application.
+
+    Raises:
+        ConfigError: the TLS certificate cannot be used.
+    """
+    limits = Limits(settings.max_connections, settings.max_body_bytes, settings.client_timeout_seconds)
+    secured = tls.context(settings)
+    return uvicorn.Config(
+        app,
+        loop="uvloop",
+        http=cast(type[asyncio.Protocol], partial(Connection, limits=limits, refuse=refuse)),
+        ws="none",
+        access_log=False,
+        proxy_headers=bool(settings.proxies),
+        forwarded_allow_ips=settings.proxies,
+        server_header=False,
+        log_config=None,
+        backlog=BACKLOG,
+        timeout_graceful_shutdown=round(settings.grace_seconds),
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        ssl_context_factory=None if secured is None else lambda config, default: secured,
+    )
+
+
+def _allow_descriptors(connections: int) -> None:
+    """Each connection is a file descriptor, and many systems give a process 1024 unless it asks for more."""
+    allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections + SPARE_DESCRIPTORS
+    if most != resource.RLIM_INFINITY:
+        wanted = min(wanted, most)
+    if allowed != resource.RLIM_INFINITY and allowed < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -100,10 +150,11 @@ def listen_in_parts(host: str, port: int, parts: int) -> list[socket.socket]:
         ]
 
 
-def url_of(listener: socket.socket) -> str:
+def url_of(listener: socket.socket, settings: Settings) -> str:
     """Where it listens."""
+    scheme = "http" if settings.tls_certificate is None else "https"
     host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 @contextmanager

@@ -26,6 +26,16 @@ class Settings(BaseSettings):
     public: bool = Field(
         False, description="listen on other than loopback addresses although nobody is asked for a key"
     )
+    tls_certificate: Path | None = Field(
+        None, description="speak HTTPS only, with this certificate (PEM, with those between it and its root)"
+    )
+    tls_key: Path | None = Field(None, description="its key (PEM), if not in the same file")
+    tls_key_password_file: Path | None = Field(None, description="file whose first line opens the key")
+    trusted_proxies: str | None = Field(
+        None,
+        description="addresses or networks, with commas, whose X-Forwarded-For names the client in logs; "
+        "from all others the header is ignored",
+    )
     redis_url: str | None = Field(None, description="keep episodes in this Redis instead of a private one")
     data_dir: Path = Field(Path(".lamo"), description="folder of the private Redis")
     fsync: Literal["always", "everysec"] = Field(
@@ -61,6 +71,12 @@ class Settings(BaseSettings):
     queue_limit: int = Field(1024, ge=1, description="acts that may wait; more are answered 429")
     cached_episodes: int = Field(10_000, ge=1, description="episodes whose windows are kept beside Redis")
     max_body_bytes: int = Field(1_048_576, ge=1024, description="larger request bodies are answered 413")
+    max_connections: int = Field(
+        4096, ge=1, description="clients connected to one process; more are answered 503 and disconnected"
+    )
+    client_timeout_seconds: float = Field(
+        20.0, gt=0, le=3600, description="how long a client may take to send a request, or to take its answer"
+    )
     store_timeout_seconds: float = Field(2.0, gt=0, description="a Redis command that takes longer is answered 503")
     store_connections: int = Field(8, ge=2, description="connections to Redis")
     grace_seconds: float = Field(
@@ -76,6 +92,11 @@ class Settings(BaseSettings):
         return self.device.split(",")
 
     @property
+    def proxies(self) -> list[str]:
+        """Each address or network that is trusted to name clients."""
+        return [] if self.trusted_proxies is None else self.trusted_proxies.split(",")
+
+    @property
     def several_processes(self) -> bool:
         """Whether HTTP and engines are processes of their own."""
         return self.workers > 0 or len(self.devices) > 1
@@ -87,6 +108,19 @@ class Settings(BaseSettings):
         if not all(names):
             raise ValueError("name a device on either side of each comma")
         return ",".join(names)
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, proxies: str | None) -> str | None:
+        if proxies is None:
+            return None
+        return ",".join(str(ipaddress.ip_network(proxy.strip())) for proxy in proxies.split(","))
+
+    @model_validator(mode="after")
+    def _a_certificate_for_the_key(self) -> Settings:
+        if self.tls_certificate is None and (self.tls_key or self.tls_key_password_file):
+            raise ValueError("a TLS key is given and no certificate: say --tls-certificate (LAMO_TLS_CERTIFICATE)")
+        return self
 
     @model_validator(mode="after")
     def _asked_to_be_public(self) -> Settings:

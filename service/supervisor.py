@@ -20,6 +20,7 @@ from pathlib import Path
 from prometheus_client.multiprocess import mark_process_dead
 
 from lamo.errors import LamoError
+from service import tls
 from service.child import Child
 from service.logs import log_to_stderr
 from service.server import listen_in_parts, url_of
@@ -43,6 +44,7 @@ def supervise(settings: Settings) -> None:
         LamoError: the port cannot be used, or a process ended before it was ever open.
     """
     log_to_stderr(settings.log_level)
+    tls.context(settings)  # what is wrong with it is told once, and before there are workers
     listeners = listen_in_parts(settings.host, settings.port, max(1, settings.workers))
     with tempfile.TemporaryDirectory(prefix="lamo-", ignore_cleanup_errors=True) as folder:
         # The library takes it from the environment alone, when it is first imported: in the processes to come.
@@ -86,7 +88,7 @@ class Supervisor:
             for index, listener in enumerate(self._listeners):
                 arguments = (self._settings, listener, self._folder, sockets)
                 kept.create_task(self._keep(f"HTTP worker {index}", _worker, *arguments))
-            logger.info("listening", extra={"url": url_of(self._listeners[0])})
+            logger.info("listening", extra={"url": url_of(self._listeners[0], self._settings)})
             await self._leaving.wait()
             for listener in self._listeners:
                 listener.close()
