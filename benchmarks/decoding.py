@@ -131,7 +131,7 @@ def exchange(call: Call[ActTogetherAnswer], encoding: Encoding, _: bytes) -> byt
 
 def arrived(subtype: str) -> Arrival:
     """A request of this media type."""
-    return Arrival("benchmark", 0, f"application/{subtype}", "")
+    return Arrival(request_id="benchmark", content_type=f"application/{subtype}")
 
 
 def validate_packed(body: bytes) -> ActRequest:

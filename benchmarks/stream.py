@@ -100,7 +100,7 @@ class Streaming:
             await send({"type": "websocket.send", "text": await self._answer(message["text"].encode())})
 
     async def _answer(self, body: bytes) -> str:
-        arrival = Arrival("stream", len(body), bodies.JSON, bodies.JSON)
+        arrival = Arrival(request_id="stream", content_type=bodies.JSON, accept=bodies.JSON)
         item = bodies.read(ActItem, arrival, body)
         asked = AskedStep(item.episode_id, StepContent.of(item), arrival.received_at, math.inf)
         return bodies.written(await self._serving.act(asked), arrival)[0].decode()

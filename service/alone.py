@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lamo import checkpoint
+from service import tls
 from service.app import create_app
 from service.lifecycle import Lifecycle
 from service.logs import log_to_stderr
@@ -14,11 +15,12 @@ def serve_alone(settings: Settings) -> None:
     """Serve until told to stop.
 
     Raises:
-        ConfigError: the port, the device or the data directory cannot be used.
+        ConfigError: the port, the TLS certificate, the device or the data directory cannot be used.
         CheckpointError: a checkpoint cannot be used.
     """
     checkpoint.find(settings.policies)
     log_to_stderr(settings.log_level)
+    tls.context(settings)  # what is wrong with it is told before anything is opened
     listener = listen(settings.host, settings.port)
     app = create_app(settings, url=url_of(listener, settings))
     lifecycle: Lifecycle = app.state.lifecycle

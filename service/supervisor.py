@@ -44,7 +44,7 @@ def supervise(settings: Settings) -> None:
         LamoError: the port cannot be used, or a process ended before it was ever open.
     """
     log_to_stderr(settings.log_level)
-    tls.context(settings)  # what is wrong with it is told once, and before there are workers
+    tls.context(settings)  # what is wrong with it is told before anything is opened
     listeners = listen_in_parts(settings.host, settings.port, max(1, settings.workers))
     with tempfile.TemporaryDirectory(prefix="lamo-", ignore_cleanup_errors=True) as folder:
         # The library takes it from the environment alone, when it is first imported: in the processes to come.

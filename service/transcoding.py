@@ -11,6 +11,9 @@ from lamo import packing
 from lamo.errors import InvalidRequest, MalformedRequest
 from service.bodies import JSON, unpacked
 
+VECTORS = ("observation", "executed_action", "action")
+"""The fields of `lamo.wire`'s requests that may be arrays."""
+
 
 def with_json_body(scope: Scope, body: bytes) -> tuple[Scope, bytes]:
     """The request that a msgpack body is, as if it had come as JSON.
@@ -60,11 +63,12 @@ def _is_json(start: Message) -> bool:
     return Headers(raw=start["headers"]).get("content-type") == JSON
 
 
-def _with_lists(message: object) -> object:
-    if packing.is_array(message):
+def _with_lists(message: object, field: object = None) -> object:
+    """The message with its vectors as lists; a label called `dtype` makes no array of the labels."""
+    if field in VECTORS and packing.is_array(message):
         return packing.array_of(message).tolist()
     if isinstance(message, dict):
-        return {name: _with_lists(value) for name, value in message.items()}
+        return {name: _with_lists(value, name) for name, value in message.items()}
     if isinstance(message, list):
         return [_with_lists(value) for value in message]
     return message

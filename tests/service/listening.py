@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from service.engine import Engine
-from service.server import Server, http_config, listen
+from service.server import Server, http_config, listen, url_of
 from service.settings import Settings
 from tests.service.conftest import Serve, Service
 
@@ -21,6 +21,7 @@ class Listening:
     service: Service
     port: int
     server: Server
+    url: str
 
     async def connect(self, **options: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         return await asyncio.open_connection("127.0.0.1", self.port, **options)
@@ -47,7 +48,8 @@ class Listening:
 async def listening(serve: Serve, *, engine: Engine | None = None, **options: Any) -> AsyncIterator[Listening]:
     async with serve(engine=engine, **options) as service:
         app = service.client._transport.app  # type: ignore[attr-defined]
-        config = http_config(app, Settings.read({"policies": "unused"} | options), app.intake.refuse)
+        settings = Settings.read({"policies": "unused"} | options)
+        config = http_config(app, settings, app.intake.refuse)
         config.lifespan = "off"
         server = Server(config, drain=lambda: None, over=lambda: False)
         listener = listen("127.0.0.1", 0)
@@ -55,7 +57,7 @@ async def listening(serve: Serve, *, engine: Engine | None = None, **options: An
         while not server.started:
             await asyncio.sleep(0.01)
         try:
-            yield Listening(service, listener.getsockname()[1], server)
+            yield Listening(service, listener.getsockname()[1], server, url_of(listener, settings))
         finally:
             server.should_exit = server.force_exit = True
             await task

@@ -88,6 +88,10 @@ async def test_an_array_that_is_not_what_it_says_is_refused_by_name(serve):
             (sound | {"dtype": ["<f4"]}, "dtype is ['<f4']"),
             (sound | {"shape": [6]}, "data has 20 bytes, shape [6] of <f4 takes 24"),
             (sound | {"shape": [2**40, 2**40]}, "takes 4835703278458516698824704"),
+            (sound | {"shape": [0, 2**63], "data": b""}, "aximum"),
+            (sound | {"shape": [0, 2**40, 2**40], "data": b""}, "array is too big"),
+            (sound | {"shape": [2**64 - 1]}, "takes 73786976294838206460"),
+            (sound | {"shape": [0], "data": b""}, "observation has shape [0], policy 'small' takes [5]"),
             (sound | {"shape": [-5]}, "shape is not a list"),
             (sound | {"shape": [True] * 2}, "shape is not a list"),
             (sound | {"shape": 5}, "shape is not a list"),
@@ -183,3 +187,10 @@ async def test_one_request_for_many_in_msgpack(serve):
         assert [outcome["status"] for outcome in outcomes] == [200, 200, 200, 422]
         assert [numbers(outcome["body"]["action"]).shape for outcome in outcomes[:3]] == [(2,)] * 3
         assert outcomes[3]["body"]["detail"] == "item 3: field 'observation' is missing"
+
+
+async def test_labels_may_be_called_like_the_fields_of_an_array(serve):
+    labels = {"dtype": "<f4", "shape": "round", "data": "none"}
+    async with serve() as service:
+        state = read(await send(service, "POST", "/episodes", {"labels": labels}))
+        assert state["labels"] == labels
