@@ -8,9 +8,11 @@ same value from checked parts. Anything else, numpy's other functions included, 
 from __future__ import annotations
 
 import pickle
+import pickletools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import MappingProxyType
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +20,9 @@ from numpy.typing import NDArray
 from lamo.errors import DatasetError
 
 NUMBERS = "biuf"
+
+SPARE_NUMBERS = 1_000_000
+"""Room for 16 MB: a pickler numbers objects from 0, but nothing says that it must."""
 
 # What a program of well-formed opcodes with senseless operands raises, beside UnpicklingError.
 UNREADABLE = (
@@ -34,10 +39,19 @@ def load(path: Path) -> object:
     """
     try:
         with path.open("rb") as file:
+            _refuse_memo_bombs(file)
+            file.seek(0)
             content = _ArrayUnpickler(file).load()
         return _finished(content, {})
     except UNREADABLE as error:
         raise DatasetError(f"{path} cannot be read as a pickle of arrays: {error}") from error
+
+
+def _refuse_memo_bombs(file: BinaryIO) -> None:
+    """Refuse numbers that no pickler gives: the unpickler makes room for as many objects as the highest says."""
+    for count, (opcode, number, _) in enumerate(pickletools.genops(file)):
+        if opcode.name in ("PUT", "LONG_BINPUT") and number > count + SPARE_NUMBERS:
+            raise pickle.UnpicklingError(f"its object number {number} is one of at most {count}")
 
 
 class _Number:

@@ -13,7 +13,10 @@ from numpy.typing import NDArray
 from lamo.errors import DatasetError
 from training.data import flat
 from training.data.fingerprint import sha256_of
+from training.data.inflation import refuse_inflated
 from training.data.trajectories import Trajectories
+
+NUMBERS = "biuf"
 
 
 def read(path: Path, time_limit: int | None = None) -> Trajectories:
@@ -24,13 +27,14 @@ def read(path: Path, time_limit: int | None = None) -> Trajectories:
         time_limit: where a file without `timeouts` is cut (see `flat.split`).
 
     Raises:
-        DatasetError: the file is missing, no HDF5, truncated, or not in the layout (see `flat.split`).
+        DatasetError: the file is missing, no HDF5, truncated, not in the layout (see `flat.split`), leads to other
+            files, or says that it holds far more than it can.
     """
     if not path.is_file():
         raise DatasetError(f"there is no data file {path}")
     try:
         with h5py.File(path, "r") as file:
-            arrays = _arrays(file)
+            arrays = _arrays(file, path)
             attributes = {name: str(value) for name, value in file.attrs.items()}
     except (OSError, RuntimeError, ValueError, KeyError, MemoryError) as error:
         raise DatasetError(f"{path} cannot be read as HDF5: {error}") from error
@@ -43,6 +47,25 @@ def read(path: Path, time_limit: int | None = None) -> Trajectories:
         sha256=sha256_of(path),
         attributes=attributes,
     )
+
+
+def refuse_foreign(file: h5py.File, path: Path) -> None:
+    """Refuse a file that leads to other files, by a link or by where it keeps an array; none of them is opened.
+
+    Raises:
+        DatasetError: naming the link or the array.
+    """
+
+    def link(name: str | bytes, kind: object) -> str | None:
+        return f"{name!r} is a link to" if isinstance(kind, h5py.ExternalLink) else None
+
+    def dataset(name: str | bytes, node: object) -> str | None:
+        foreign = isinstance(node, h5py.Dataset) and (node.external or node.is_virtual)
+        return f"{name!r} is kept in" if foreign else None
+
+    found = file.visititems_links(link) or file.visititems(dataset)
+    if found is not None:
+        raise DatasetError(f"{path}: {found} another file")
 
 
 def check(path: Path) -> None:
@@ -85,7 +108,13 @@ def write(path: Path, trajectories: Trajectories, attributes: Mapping[str, str |
         unfinished.unlink(missing_ok=True)
 
 
-def _arrays(file: h5py.File) -> dict[str, NDArray[np.generic]]:
+def _arrays(file: h5py.File, path: Path) -> dict[str, NDArray[np.generic]]:
     """The five arrays; other datasets of the file stand as empty ones, so that an error can name them."""
+    refuse_foreign(file, path)
     datasets = {key: node for key, node in file.items() if isinstance(node, h5py.Dataset)}
-    return {key: np.asarray(node[()]) if key in flat.KEYS else np.empty(0) for key, node in datasets.items()}
+    wanted = {key: node for key, node in datasets.items() if key in flat.KEYS and node.dtype.kind in NUMBERS}
+    refuse_inflated(sum(node.nbytes for node in wanted.values()), path)
+    return {
+        key: np.asarray(node[()]) if key in wanted else np.empty(0, node.dtype if key in flat.KEYS else None)
+        for key, node in datasets.items()
+    }

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium
+import h5py
 import minari
 import numpy as np
 from minari.data_collector import EpisodeBuffer
@@ -19,7 +20,7 @@ from minari.serialization import serialize_space
 from minari.storage import get_dataset_path
 
 from lamo.errors import ConfigError, DatasetError
-from training.data import environment_spec
+from training.data import environment_spec, hdf5
 from training.data.fingerprint import sha256_of
 from training.data.minari_spaces import Layout, flattened, names_of
 from training.data.trajectories import Trajectories, Trajectory
@@ -52,14 +53,17 @@ def read(set_id: str) -> Trajectories:
     Gymnasium's id where that says all, otherwise the whole EnvSpec as JSON.
 
     Raises:
-        DatasetError: the set is not there or broken, holds anything beside boxes of numbers, or an episode ends
-            before its arrays do.
+        DatasetError: the set is not there or broken, leads to other files, holds anything beside boxes of
+            numbers, or an episode ends before its arrays do.
     """
     name = f"minari:{set_id}"
     folder = get_dataset_path(set_id)
     if not (folder / "data").is_dir():
         raise DatasetError(f"{name} is not in {folder}; `minari download {set_id}` fetches it")
     try:
+        for path in (folder / "data").glob("*.hdf5"):
+            with h5py.File(path, "r") as file:
+                hdf5.refuse_foreign(file, path)
         dataset = minari.load_dataset(set_id)
         layouts = _layout(dataset, "observation_space"), _layout(dataset, "action_space")
         metadata = MinariStorage.read_raw_metadata(dataset.storage.data_path)

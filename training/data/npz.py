@@ -12,6 +12,7 @@ import numpy as np
 from lamo.errors import DatasetError
 from training.data import flat
 from training.data.fingerprint import sha256_of
+from training.data.inflation import refuse_inflated
 from training.data.trajectories import Trajectories
 
 UNREADABLE = (
@@ -25,13 +26,15 @@ def read(path: Path) -> Trajectories:
     """The data set in `path`; keys beside the five are ignored.
 
     Raises:
-        DatasetError: the file is missing, no archive, holds pickled objects, or is not in the layout.
+        DatasetError: the file is missing, no archive, holds pickled objects, is not in the layout, or says
+            that it holds far more than it can.
     """
     if not path.is_file():
         raise DatasetError(f"there is no data file {path}")
     try:
         # numpy leaves a file open when it opened it itself and the archive is broken.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            refuse_inflated(sum(member.file_size for member in archive.zip.infolist()), path)
             arrays = {key: archive[key] if key in flat.KEYS else np.empty(0) for key in archive.files}
     except UNREADABLE as error:
         raise DatasetError(f"{path} cannot be read as a NumPy archive: {error}") from error

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from lamo.errors import DatasetError
 from training.data import array_pickle, flat
 from training.data.fingerprint import sha256_of
+from training.data.inflation import refuse_inflated
 from training.data.trajectories import Trajectories, Trajectory
 
 _REQUIRED = ("observations", "actions", "rewards", "terminals")
@@ -31,9 +32,15 @@ def read(path: Path) -> Trajectories:
     content = array_pickle.load(path)
     if not (isinstance(content, list) and content and all(isinstance(item, dict) for item in content)):
         raise DatasetError(f"{path} holds no list of trajectories, each a dict of arrays")
+    # A pickle may name one array a million times: what it says it holds is what would be copied.
+    refuse_inflated(sum(_bytes(item) for item in content), path)
     trajectories = tuple(_trajectory(item, f"{path}, trajectory {index}") for index, item in enumerate(content))
     _refuse_other_shapes(trajectories, path)
     return Trajectories(trajectories, path.stem, str(path), sha256_of(path))
+
+
+def _bytes(content: dict[object, object]) -> int:
+    return sum(value.nbytes for key, value in content.items() if key in flat.KEYS and isinstance(value, np.ndarray))
 
 
 def _trajectory(content: dict[object, object], source: str) -> Trajectory:
