@@ -14,6 +14,7 @@ from typing import Annotated
 import numpy as np
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     FailFast,
     Field,
@@ -33,6 +34,9 @@ EPISODE_ID_PATTERN = r"^[A-Za-z0-9._~-]{1,128}$"
 MIN_TTL_SECONDS, MAX_TTL_SECONDS, DEFAULT_TTL_SECONDS = 10, 604_800, 3600
 MAX_LABELS, MAX_LABEL_LENGTH = 16, 256
 MAX_POLICY_LENGTH = 256
+
+MAX_NAMES = 64
+"""Of one object in a request: more than any has."""
 MAX_STEP = 2**31 - 1
 
 MAX_ITEMS = 1024
@@ -75,10 +79,29 @@ Step = Annotated[int, Field(ge=0, le=MAX_STEP)]
 Label = Annotated[str, Field(max_length=MAX_LABEL_LENGTH)]
 
 
+def _few(value: object) -> object:
+    """Refuse a flood of names at once: each would be a fault of its own, with a report."""
+    if isinstance(value, dict) and len(value) > MAX_NAMES:
+        raise ValueError(f"{len(value)} names are too many")
+    return value
+
+
+Labels = Annotated[dict[Label, Label], BeforeValidator(_few)]
+
+
 class Request(BaseModel):
     """A message to the service."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
+
+
+class RareRequest(Request):
+    """A message that is not sent at every step, and read by FastAPI, which reports every fault in it."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _few_fields(cls, value: object) -> object:
+        return _few(value)
 
 
 class Answer(BaseModel):
@@ -87,7 +110,7 @@ class Answer(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
-class StartRequest(Request):
+class StartRequest(RareRequest):
     """Start an episode. Everything may be left out where one policy is served."""
 
     policy: str | None = Field(
@@ -99,7 +122,7 @@ class StartRequest(Request):
         default=None, description="raw; the policy's first target return if left out"
     )
     ttl_seconds: int = Field(default=DEFAULT_TTL_SECONDS, ge=MIN_TTL_SECONDS, le=MAX_TTL_SECONDS)
-    labels: dict[Label, Label] = Field(default_factory=dict, max_length=MAX_LABELS)
+    labels: Labels = Field(default_factory=dict, max_length=MAX_LABELS)
 
 
 class MissedStep(Request):
@@ -116,6 +139,7 @@ class MissedStep(Request):
 
 Missed = Annotated[
     list[MissedStep],
+    FailFast(),
     Field(max_length=MAX_MISSED, description="timesteps that passed without an answer, the last one step - 1"),
 ]
 
@@ -149,10 +173,10 @@ class ActItem(ActRequest):
 class ActTogetherRequest(Request):
     """One step of each of several episodes; each stands alone."""
 
-    items: list[ActItem] = Field(max_length=MAX_ITEMS)
+    items: Annotated[list[ActItem], FailFast()] = Field(max_length=MAX_ITEMS)
 
 
-class EndRequest(Request):
+class EndRequest(RareRequest):
     """End an episode with the step that would come next."""
 
     step: Step | None = Field(
@@ -191,16 +215,16 @@ class WindowTimestep(Request):
     )
 
 
-class WindowRequest(Request):
+class WindowRequest(RareRequest):
     """Give a lost episode its last timesteps back."""
 
-    policy: str = Field(description="name, without a revision")
+    policy: str = Field(max_length=MAX_POLICY_LENGTH, description="name, without a revision")
     revision: str | None = Field(default=None, description="that it was started with; the served one if left out")
     target_return: float = Field(description="raw")
     episode_return: float = Field(description="sum of the rewards up to the last of these timesteps; raw")
     ttl_seconds: int = Field(default=DEFAULT_TTL_SECONDS, ge=MIN_TTL_SECONDS, le=MAX_TTL_SECONDS)
-    labels: dict[Label, Label] = Field(default_factory=dict, max_length=MAX_LABELS)
-    timesteps: list[WindowTimestep] = Field(
+    labels: Labels = Field(default_factory=dict, max_length=MAX_LABELS)
+    timesteps: Annotated[list[WindowTimestep], FailFast()] = Field(
         min_length=1, max_length=MAX_WINDOW, description="at most K, consecutive, the last one answered"
     )
 

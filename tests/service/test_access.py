@@ -78,6 +78,7 @@ async def test_a_request_is_told_with_its_ids_and_the_time_it_took(serve, log):
             "kinds": ["step-conflict"],
             "request_id": "robot-7",
             "trace_id": TRACE_ID,
+            "owner": "local",
             "client": "127.0.0.1",
         }
         assert answer.headers["traceparent"] == f"00-{TRACE_ID}-{span_id}-01"
