@@ -7,13 +7,15 @@
     README.md            the model card
 
 A policies folder holds `<name>/` as a checkpoint, or `<name>/<revision>/` with the served one named in a one-line
-file `current`.
+file `current`, which names nothing outside. Links that whoever owns the folder put there are followed; names in
+requests are looked up among those found, and never become paths.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
@@ -22,10 +24,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
+from lamo import document
 from lamo.config import PolicyConfig
 from lamo.errors import CheckpointError, ConfigError
 from lamo.network import build
@@ -36,7 +39,16 @@ TRAINING, CARD, CURRENT = "training.json", "README.md", "current"
 
 REVISION_DIGITS = 12
 
+DTYPE = "F32"
+
+MAX_POINTER_BYTES = 128
+
 Section = TypeVar("Section")
+
+_POINTED = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
+
+_SERVED = re.compile(r"[^\x00-\x20@/\x7f]{1,200}")
+"""A policy's name stands in paths, in logs, and before the @ of a revision."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +80,7 @@ class Checkpoint:
         normalization = _read_section(
             directory / STATISTICS, lambda document: Normalization.from_json(document, config.observation.size)
         )
-        tensors = _read_tensors(directory / WEIGHTS)
-        _check_tensors(tensors, config, directory / WEIGHTS)
+        tensors = _read_tensors(directory / WEIGHTS, config)
         return cls(config, tensors, normalization, revision(directory))
 
 
@@ -77,7 +88,8 @@ def revision(directory: Path) -> str:
     """First 12 hex digits of a SHA-256 over config, weights and statistics: the card's typos are no new policy."""
     digest = hashlib.sha256()
     for name in (CONFIG, WEIGHTS, STATISTICS):
-        digest.update(hashlib.sha256(_existing(directory / name).read_bytes()).digest())
+        with _existing(directory / name).open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()[:REVISION_DIGITS]
 
 
@@ -125,7 +137,7 @@ def find(policies: Path) -> dict[str, Path]:
     """The served checkpoint directory of every policy in a policies folder, by name.
 
     Raises:
-        CheckpointError: the folder is missing or empty, or a `current` points nowhere.
+        CheckpointError: the folder is missing or empty, a name cannot be one, or a `current` points nowhere.
     """
     if not policies.is_dir():
         raise CheckpointError(f"there is no policies folder {policies}")
@@ -133,6 +145,8 @@ def find(policies: Path) -> dict[str, Path]:
     for directory in sorted(policies.iterdir()):
         if not directory.is_dir() or directory.name.startswith("."):
             continue
+        if not _SERVED.fullmatch(directory.name):
+            raise CheckpointError(f"policies folder {policies} holds {directory.name!r}, which cannot be a name")
         found[directory.name] = _served_revision(directory)
     if not found:
         raise CheckpointError(f"policies folder {policies} holds no checkpoint directory")
@@ -143,8 +157,9 @@ def _served_revision(directory: Path) -> Path:
     pointer = directory / CURRENT
     if not pointer.exists():
         return directory
-    chosen = pointer.read_text(encoding="utf-8").strip()
-    if not chosen or Path(chosen).name != chosen or not (directory / chosen).is_dir():
+    with pointer.open("rb") as file:
+        chosen = file.read(MAX_POINTER_BYTES).decode("utf-8", "replace").strip()
+    if not _POINTED.fullmatch(chosen) or not (directory / chosen).is_dir():
         raise CheckpointError(f"{pointer} names {chosen!r}, which is no directory beside it")
     return directory / chosen
 
@@ -163,42 +178,46 @@ def _write_json(path: Path, document: Mapping[str, Any]) -> None:
 
 def _read_section(path: Path, build: Callable[[Mapping[str, Any]], Section]) -> Section:
     try:
-        document = json.loads(_existing(path).read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise CheckpointError(f"{path} is not JSON: {error}") from error
-    if not isinstance(document, dict):
-        raise CheckpointError(f"{path} holds a {type(document).__name__}, not an object")
-    try:
-        return build(document)
+        return build(document.read(_existing(path)))
     except ConfigError as error:
         raise CheckpointError(f"{path}: {error}") from error
 
 
-def _read_tensors(path: Path) -> dict[str, Tensor]:
+def _read_tensors(path: Path, config: PolicyConfig) -> dict[str, Tensor]:
+    """The file's tensors. Its header is held against the config before one of them is read."""
     try:
-        # Copied out of the file's mapping: where a tensor lies in it decides its alignment, and that its last bits.
-        return {name: tensor.clone() for name, tensor in load_file(_existing(path)).items()}
+        with safe_open(_existing(path), framework="pt") as file:
+            _check_header(file, config, path)
+            # Copied out of the file's mapping: where a tensor lies in it decides its alignment, and that its last
+            # bits.
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - no mapping
     except (SafetensorError, OSError) as error:
         size = path.stat().st_size
         raise CheckpointError(f"{path} ({size} bytes) is truncated or no safetensors file: {error}") from error
+    for name, tensor in tensors.items():
+        if not tensor.isfinite().all():
+            raise CheckpointError(f"{path}: {name} holds values that are not finite")
+    return tensors
 
 
-def _check_tensors(tensors: Mapping[str, Tensor], config: PolicyConfig, path: Path) -> None:
+def _check_header(file: Any, config: PolicyConfig, path: Path) -> None:
     with torch.device("meta"):
         expected = build(config).state_dict()
-    if missing := sorted(expected.keys() - tensors.keys()):
+    names = set(file.keys())
+    if missing := sorted(expected.keys() - names):
         raise CheckpointError(f"{path} lacks {len(missing)} tensors of its config, the first is {missing[0]}")
-    if unknown := sorted(tensors.keys() - expected.keys()):
+    if unknown := sorted(names - expected.keys()):
         raise CheckpointError(
             f"{path} holds {len(unknown)} tensors its config has no place for, first {unknown[0]}"
         )
-    for name, tensor in tensors.items():
-        if tensor.shape != expected[name].shape:
+    for name, wanted in expected.items():
+        told = file.get_slice(name)
+        if told.get_shape() != list(wanted.shape):
             raise CheckpointError(
-                f"{path}: {name} has shape {list(tensor.shape)}, its config says {list(expected[name].shape)}"
+                f"{path}: {name} has shape {told.get_shape()}, its config says {list(wanted.shape)}"
             )
-        if not tensor.isfinite().all():
-            raise CheckpointError(f"{path}: {name} holds values that are not finite")
+        if told.get_dtype() != DTYPE:
+            raise CheckpointError(f"{path}: {name} is of type {told.get_dtype()}, weights are {DTYPE}")
 
 
 def _existing(path: Path) -> Path:

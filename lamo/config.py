@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Literal, get_args
 
 from lamo.errors import ConfigError
@@ -14,6 +15,12 @@ from lamo.scores import ReferenceReturns
 
 FORMAT_VERSION = 1
 """Version of `config.json`. Readers refuse a version they do not know."""
+
+MAX_SIZE = 2**24
+"""Of anything counted in a config: what a file only claims is refused before a network is built of it."""
+
+MOST = MappingProxyType({"n_layer": 1024, "context_length": 65_536})
+"""Of what costs time or memory for each one, before the weights have been looked at."""
 
 Embedding = Literal["mlp", "linear"]
 TimestepOrder = Literal["after_norm", "before_norm"]
@@ -94,7 +101,9 @@ class MlpConfig:
     hidden: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        if not self.hidden or any(type(width) is not int or width < 1 for width in self.hidden):
+        if len(self.hidden) > MOST["n_layer"]:
+            raise ConfigError(f"mlp.hidden has {len(self.hidden)} layers, at most {MOST['n_layer']} are taken")
+        if not self.hidden or any(type(width) is not int or not 1 <= width <= MAX_SIZE for width in self.hidden):
             raise ConfigError(f"mlp.hidden is {self.hidden}, not a list of whole numbers of at least 1")
 
 
@@ -224,11 +233,15 @@ def _section(name: str, kind: type[Any], value: object) -> Any:
     shape = value.get("shape", [])
     if not isinstance(shape, list | tuple) or any(type(size) is not int or size < 1 for size in shape):
         raise ConfigError(f"field {name}.shape is {shape!r}, not a list of whole numbers of at least 1")
+    if math.prod(shape) > MAX_SIZE:
+        raise ConfigError(f"field {name}.shape is {shape!r}, at most {MAX_SIZE} numbers are taken")
     return build(kind, value, whole="the config", within=f"{name}.")
 
 
 def _at_least_one(config: object, *names: str) -> None:
     for name in names:
-        value = getattr(config, name)
+        value, most = getattr(config, name), MOST.get(name, MAX_SIZE)
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise ConfigError(f"{name} is {value!r}, not a whole number of at least 1")
+        if value > most:
+            raise ConfigError(f"{name} is {value:.3g}, at most {most} is taken")
