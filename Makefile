@@ -6,11 +6,12 @@ OWN    ?=           # the same for own-task
 BENCH  ?=           # options of benchmarks/serve.py
 RESULTS ?= build/bench
 PEERS  ?=           # options of benchmarks/peers.py
+SECONDS ?= 300      # of fuzz
 BIN    := $(VENV)/bin
 CORES   = $(shell $(PYTHON) -c 'import os; print(os.cpu_count())')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo own-task test check lint types bench bench-peers gpu-wheels serve clean
+.PHONY: help setup demo own-task test check lint types bench bench-peers gpu-wheels fuzz audit sbom serve clean
 
 help:                 ## List the commands
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -65,6 +66,28 @@ gpu-wheels: setup     ## What benchmarks/gpu_service.py carries to a machine wit
 	$(BIN)/python -m pip download --quiet --no-deps --only-binary=:all: --python-version 3.12 --implementation cp \
 	  --platform manylinux_2_28_x86_64 --platform manylinux_2_17_x86_64 --platform manylinux2014_x86_64 \
 	  -c constraints.txt -d build/gpu-wheels -r benchmarks/gpu-wheels.txt
+
+fuzz: setup           ## Make up request bodies for SECONDS, guided by the code they reach; Linux
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[fuzz]'
+	mkdir -p build/fuzz/bodies
+	cd build/fuzz && PYTHONPATH=$(CURDIR) $(abspath $(BIN))/python $(CURDIR)/tests/fuzz/bodies.py bodies \
+	  -max_total_time=$(strip $(SECONDS)) -max_len=4096 -dict=$(CURDIR)/tests/fuzz/words.dict -print_final_stats=1
+
+audit: build/audit-venv/.installed  ## Ask PyPI for known vulnerabilities of every pinned package; needs its network service
+	@build/audit-venv/bin/pip-audit --strict --no-deps --disable-pip -r constraints.txt \
+	|| { echo "make audit: NOT clean: a package above is vulnerable, or could not be asked about. There is no audit" \
+	  "without the advisory service; carry constraints.txt or build/sbom.json (make sbom) to where it can be asked."; \
+	  exit 1; }
+
+sbom: setup build/audit-venv/.installed  ## The software bill of materials (CycloneDX) of .venv into build/sbom.json
+	build/audit-venv/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
+	  --output-file build/sbom.json $(BIN)/python
+
+build/audit-venv/.installed: .ci/audit-tools.txt
+	$(PYTHON) -m venv build/audit-venv
+	build/audit-venv/bin/python -m pip install --quiet --upgrade pip
+	build/audit-venv/bin/python -m pip install --quiet -r .ci/audit-tools.txt
+	@touch $@
 
 serve: setup          ## Serve what the demo left in demo/policies
 	$(BIN)/lamo-serve --policies demo/policies

@@ -176,6 +176,44 @@ def test_our_containers_have_an_init_a_read_only_file_system_and_no_privileges(n
     assert service["security_opt"] == ["no-new-privileges:true"]
 
 
+def test_redis_is_not_root_and_has_no_privileges_and_a_read_only_file_system() -> None:
+    redis = SERVICES["redis"]
+    assert redis["user"] == "redis"
+    assert redis["read_only"] is True
+    assert redis["cap_drop"] == ["ALL"]
+    assert redis["security_opt"] == ["no-new-privileges:true"]
+    assert redis["volumes"] == ["redis:/data"]
+
+
+def test_no_container_is_given_the_machine() -> None:
+    for service in SERVICES.values():
+        assert (
+            not {"privileged", "cap_add", "devices", "pid", "ipc", "network_mode", "userns_mode"} & service.keys()
+        )
+        assert not any(volume.startswith(("/", ".", "~")) for volume in service.get("volumes", []))
+
+
+@dockerfiles
+def test_no_secret_gets_into_an_image(dockerfile: Path) -> None:
+    """An index's address may hold a password: it is an argument of stages of which only files are copied."""
+    stage = final_stage(dockerfile)
+    assert not [arguments for name, arguments in stage if name in ("ARG", "ADD")]
+    words = re.compile(r"(?i)secret|passw|token|credential|PIP_(EXTRA_)?INDEX|api_?key")
+    assert not [step for step in stage if words.search(step[1])]
+    declared = [arguments for name, arguments in instructions(dockerfile) if name in ("ARG", "ENV")]
+    assert not [arguments for arguments in declared if "=" in arguments and "INDEX" in arguments]
+    copied = [arguments for name, arguments in stage if name == "COPY"]
+    assert all(
+        re.match(r"--from=(dependencies|code) /opt/lamo |(examples|docker)/", arguments) for arguments in copied
+    )
+
+
+def test_the_build_context_leaves_out_what_is_not_named() -> None:
+    lines = (ROOT / ".dockerignore").read_text(encoding="utf-8").split()
+    assert "*" in lines
+    assert not [line for line in lines if line.startswith("!") and re.search(r"\.env|\.git|keys|\*", line)]
+
+
 def test_only_the_evaluation_waits_to_be_asked_for() -> None:
     assert {name: service["profiles"] for name, service in SERVICES.items() if "profiles" in service} == {
         "evaluate": ["evaluate"]

@@ -52,7 +52,8 @@ def test_no_request_that_the_document_describes_or_excludes_fails_the_service(sc
         operation = found.ok()
         statuses[f"{operation.method.upper()} {operation.path}"] = answered(operation.as_strategy(mode))
     assert len(statuses) >= 12
-    assert statuses["GET /policies"] == {200}
+    assert statuses["GET /policies"] <= {200}
+    assert statuses["POST /act"]
 
 
 def answered(cases) -> set[int]:
