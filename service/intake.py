@@ -123,9 +123,8 @@ class _Sender:
                 (b"traceparent", self._arrival.trace.traceparent),
             )
             message = {**message, "headers": [*message.get("headers", ()), *ids]}
-        elif message["type"] == "http.response.body":
-            self.finished = not message.get("more_body", False)
         await self._send(message)
+        self.finished = message["type"] == "http.response.body" and not message.get("more_body", False)
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

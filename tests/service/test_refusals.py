@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 
@@ -205,3 +206,57 @@ async def test_a_request_id_of_other_characters_is_not_taken_over(serve):
     async with serve() as service:
         answer = await service.client.get("/healthz", headers={"x-request-id": "a b\tc"})
         assert answer.headers["x-request-id"] != "a b\tc"
+
+
+async def test_a_flood_of_faults_is_refused_without_a_report_of_each(serve):
+    async with serve() as service:
+        episode = await service.start()
+        names = ",".join(f'"{number:x}":0' for number in range(50_000)).encode()
+        wrong = b",".join([b'""'] * 100_000)
+        for method, path, body, sentence in (
+            (
+                "POST",
+                f"/episodes/{episode}/act",
+                b'{"observation": [%b]}' % wrong,
+                "field 'observation.0' cannot be",
+            ),
+            ("POST", f"/episodes/{episode}/act", b"{%b}" % names, "the body cannot be used: it has 50001 faults"),
+            ("POST", f"/episodes/{episode}/end", b"{%b}" % names, "50000 names are too many"),
+            ("POST", "/episodes", b"{%b}" % names, "50000 names are too many"),
+            ("POST", "/episodes", b'{"labels": {%b}}' % names, "50000 names are too many"),
+            ("PUT", f"/episodes/{episode}/window", b'{"timesteps": [%b]}' % wrong, "field 'policy' is missing"),
+            ("POST", "/act", b'{"items": [%b]}' % wrong, "field 'items' cannot be used"),
+        ):
+            headers = {"content-type": "application/json"}
+            answer = await service.client.request(method, path, content=body, headers=headers)
+            assert answer.status_code == 422, path
+            assert sentence in answer.json()["detail"]
+            assert len(answer.content) < 1000
+
+
+async def test_an_answer_that_cannot_be_sent_whole_is_not_followed_by_another(serve):
+    """Whoever gets half an answer must not take the problem document behind it for the rest."""
+    async with serve() as service:
+        app, episode = service.client._transport.app, await service.start()
+        body = json.dumps({"step": 0, "observation": OBSERVATION}).encode()
+        told, asked = [], []
+
+        async def receive():
+            asked.append(body)
+            if len(asked) > 1:
+                await asyncio.Future()
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        async def send(message):
+            told.append(message["type"])
+            if message["type"] == "http.response.body":
+                raise OSError("the connection is gone")
+
+        headers = [(b"content-type", b"application/json")]
+        for method, path in (("POST", f"/episodes/{episode}/act"), ("GET", "/policies")):
+            scope = {"type": "http", "method": method, "path": path, "headers": headers, "query_string": b""}
+            with pytest.raises(OSError, match="is gone"):
+                await app(scope, receive, send)
+            assert told == ["http.response.start", "http.response.body"]
+            told.clear()
+            asked.clear()

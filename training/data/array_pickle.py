@@ -50,7 +50,7 @@ def load(path: Path) -> object:
 def _refuse_memo_bombs(file: BinaryIO) -> None:
     """Refuse numbers that no pickler gives: the unpickler makes room for as many objects as the highest says."""
     for count, (opcode, number, _) in enumerate(pickletools.genops(file)):
-        if opcode.name in ("PUT", "LONG_BINPUT") and number > count + SPARE_NUMBERS:
+        if opcode.name in ("PUT", "LONG_BINPUT") and int(number or 0) > count + SPARE_NUMBERS:
             raise pickle.UnpicklingError(f"its object number {number} is one of at most {count}")
 
 
