@@ -68,18 +68,18 @@ class _Connection:
     def _received(self, frame: list[Any]) -> None:
         number, method, arguments = frame
         if method is not None:
-            self._calls[number] = asyncio.create_task(self._answer(number, self._methods[method], arguments))
+            self._calls[number] = asyncio.create_task(self._answer(number, method, arguments))
         elif number in self._calls:
             self._calls.pop(number).cancel()
 
-    async def _answer(self, number: int, method: Method, arguments: Sequence[Any]) -> None:
+    async def _answer(self, number: int, method: str, arguments: Sequence[Any]) -> None:
         answer: object
         try:
-            answer = await method(*arguments)
+            answer = await self._methods[method](*arguments)
         except ServiceError as error:
             answer = error
         except Exception:
-            logger.exception("a call failed")
+            logger.exception("a call failed", extra=_told(method, arguments))
             answer = InternalError("the service failed; the engine's log has the reason")
         finally:
             self._calls.pop(number, None)
@@ -90,6 +90,14 @@ class _Connection:
         self._forget(self)
         for call in self._calls.values():
             call.cancel()
+
+
+def _told(method: str, arguments: Sequence[Any]) -> dict[str, object]:
+    """What the log says of a call. Acts that fail are told of where they wait, and never get here."""
+    if not arguments or method in ("act", "act_together"):
+        return {"call": method}
+    caller = caller_of(arguments[0])
+    return {"call": method, "request_id": caller.request_id, "trace_id": caller.trace_id}
 
 
 def _methods(serving: Serving) -> dict[str, Method]:

@@ -140,8 +140,10 @@ async def test_refusals_come_back_as_themselves_and_the_unforeseen_as_one_senten
             await remote.act(step("robot", 9))
         assert (refused.value.committed_step, refused.value.expected_step) == (4, 5)
         with pytest.raises(InternalError, match="engine's log"):
-            await remote.policy(Caller(), "p")
+            await remote.policy(Caller(request_id="robot-7", trace_id="ab" * 16), "p")
         assert "ZeroDivisionError" in caplog.text
+        [told] = [vars(record) for record in caplog.records if record.exc_info]
+        assert (told["call"], told["request_id"], told["trace_id"]) == ("policy", "robot-7", "ab" * 16)
 
 
 async def test_a_step_nobody_waits_for_is_cancelled_in_the_engine(tmp_path):

@@ -20,6 +20,8 @@ STEPS = 6
 @pytest.fixture(autouse=True)
 def _little_memory() -> Iterator[None]:
     """What would be allocated for a claim fails here instead of taking the machine down."""
+    if not Path("/proc/self/statm").exists():
+        pytest.skip("asks /proc for this process's memory")
     used = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * resource.getpagesize()
     before = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (used + 4 * 2**30, before[1]))
