@@ -88,19 +88,14 @@ class Connection(HttpToolsProtocol):
             self._due = self.loop.time() + self._limits.seconds
         self._received += len(data)
         super().data_received(data)
-        if self._received > MAX_HEAD_BYTES and not self.transport.is_closing():
+        if self._received and not self.transport.is_closing():  # the request goes on
             self._weigh()
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Take one header, or trailer."""
-        if len(self.headers) >= MAX_HEADERS:
-            raise self._refused(HeadTooLarge(f"the request has more than {MAX_HEADERS} headers"))
-        super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """Begin to answer."""
-        if self._received > MAX_HEAD_BYTES and self._head_bytes() > MAX_HEAD_BYTES:
-            raise self._refused(_head_too_large())
+        if len(self.headers) > MAX_HEADERS or self._received > MAX_HEAD_BYTES < self._head_bytes():
+            self._refusal = _head_too_large()
+            raise self._refusal
         super().on_headers_complete()
         self._in_body = True
 
@@ -131,17 +126,14 @@ class Connection(HttpToolsProtocol):
             self.transport.abort()
 
     def _weigh(self) -> None:
-        if not self._in_body:
+        crowded = self.headers is not None and len(self.headers) > MAX_HEADERS  # with trailers
+        if crowded or (not self._in_body and self._received > MAX_HEAD_BYTES):
             self._hang_up(_head_too_large())
         elif self._received > WIRE_FACTOR * self._limits.body_bytes + MAX_HEAD_BYTES:
             self._hang_up(BodyTooLarge(f"the body takes more than {self._received} bytes on the wire"))
 
     def _head_bytes(self) -> int:
         return len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
-
-    def _refused(self, refusal: ServiceError) -> ServiceError:
-        self._refusal = refusal
-        return refusal
 
     def _hang_up(self, refusal: ServiceError) -> None:
         if self.transport.is_closing():
@@ -164,4 +156,6 @@ class Connection(HttpToolsProtocol):
 
 
 def _head_too_large() -> HeadTooLarge:
-    return HeadTooLarge(f"the request's line and headers take more than {MAX_HEAD_BYTES} bytes")
+    return HeadTooLarge(
+        f"the request has more than {MAX_HEADERS} headers, or {MAX_HEAD_BYTES} bytes before its body"
+    )

@@ -122,7 +122,7 @@ class _Sender:
                 (b"x-request-id", self._arrival.request_id.encode()),
                 (b"traceparent", self._arrival.trace.traceparent),
             )
-            message = {**message, "headers": [*message.get("headers", ()), *ids]}
+            message["headers"] = [*message.get("headers", ()), *ids]
         await self._send(message)
         self.finished = message["type"] == "http.response.body" and not message.get("more_body", False)
 
