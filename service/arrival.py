@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import secrets
 import time
@@ -55,12 +56,13 @@ class Arrival:
         sent_id = headers.get(b"x-request-id", b"").decode("latin-1")
         length = headers.get(b"content-length", b"0")
         address = scope.get("client")
+        drawn = os.urandom(32).hex()
         return cls(
             method=scope["method"],
             path=scope["path"],
             client=address[0] if address else None,
-            request_id=sent_id if _REQUEST_ID.fullmatch(sent_id) else secrets.token_hex(8),
-            trace=Trace.of(headers.get(b"traceparent")),
+            request_id=sent_id if _REQUEST_ID.fullmatch(sent_id) else drawn[:16],
+            trace=Trace.of(headers.get(b"traceparent"), drawn[16:]),
             announced_bytes=int(length[:MAX_DIGITS]) if length.isdigit() else 0,
             content_type=headers.get(b"content-type", b"").decode("latin-1").partition(";")[0].strip().lower(),
             accept=headers.get(b"accept", b"").decode("latin-1").lower(),

@@ -26,9 +26,13 @@ class Trace:
     sampled: bool
 
     @classmethod
-    def of(cls, traceparent: bytes | None) -> Trace:
-        """The client's trace, if its header is valid (W3C Trace Context, section 3.2.2), else a new one."""
-        drawn = os.urandom(24).hex()
+    def of(cls, traceparent: bytes | None, drawn: str | None = None) -> Trace:
+        """The client's trace, if its header is valid (W3C Trace Context, section 3.2.2), else a new one.
+
+        Args:
+            drawn: 48 random hex digits, where a caller has drawn its own with them: each draw is a system call.
+        """
+        drawn = drawn or os.urandom(24).hex()
         match = None if traceparent is None else _TRACEPARENT.fullmatch(traceparent)
         if match is None or not _valid(*match.groups()):
             return cls(drawn[:32], drawn[32:], sampled=False)
