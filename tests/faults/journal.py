@@ -1,0 +1,107 @@
+"""Journal: every step that Redis ever wrote down, in its order, read from the append-only file. The judge of all."""
+
+from __future__ import annotations
+
+import mmap
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lamo.config import PolicyConfig
+from service.records import Record, RecordLayout
+
+KEY = re.compile(rb"^lamo:\{[^/]+/(?P<episode>.+)\}:(?P<part>meta|ring)$")
+
+
+@dataclass
+class Recorded:
+    """What one episode's keys were given, one life after the other: a start or a restore begins a life.
+
+    Attributes:
+        commits: how often each step was committed, per life.
+        records: what was last written for each step, in all lives.
+        episode_return: as it stands now.
+    """
+
+    commits: list[Counter[int]] = field(default_factory=list)
+    records: dict[int, Record] = field(default_factory=dict)
+    episode_return: float = 0.0
+
+    @property
+    def doubled(self) -> int:
+        """How many commits found their step committed in the same life."""
+        return sum(count - 1 for life in self.commits for count in life.values())
+
+
+def read_journal(files: Sequence[Path], config: PolicyConfig) -> dict[str, Recorded]:
+    """By episode id.
+
+    Args:
+        config: of the policy that played all of them; it decides how long a record is.
+    """
+    journal: dict[str, Recorded] = defaultdict(Recorded)
+    layout = RecordLayout(config)
+    for file in files:
+        for command in _commands(file):
+            named = KEY.match(command[1]) if len(command) > 2 else None
+            if named is not None:
+                recorded = journal[named["episode"].decode()]
+                if command[0].upper() == b"HSET":
+                    _take_fields(recorded, dict(zip(command[2::2], command[3::2], strict=True)))
+                elif command[0].upper() in (b"SETRANGE", b"SET") and named["part"] == b"ring":
+                    _take_records(recorded, command[-1] if command[0].upper() == b"SETRANGE" else command[2], layout)
+    return journal
+
+
+def _take_fields(recorded: Recorded, fields: dict[bytes, bytes]) -> None:
+    if b"epoch" in fields:
+        recorded.commits.append(Counter())
+    elif b"step" in fields:
+        recorded.commits[-1][int(fields[b"step"])] += 1
+    if b"episode_return" in fields:
+        recorded.episode_return = float(fields[b"episode_return"])
+
+
+def _take_records(recorded: Recorded, written: bytes, layout: RecordLayout) -> None:
+    size = layout.dtype.itemsize
+    assert len(written) % size == 0, f"{len(written)} bytes are no records of {size}"
+    for start in range(0, len(written), size):
+        record = layout.decode(written[start : start + size])
+        recorded.records[record.timestep.step] = record
+
+
+def _commands(file: Path) -> Iterator[list[bytes]]:
+    """Each command of a file in Redis' protocol; one cut off at the end is left out, as Redis does."""
+    if not file.stat().st_size:
+        return
+    with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        place = 0
+        while place < len(content):
+            read = _command(content, place)
+            if read is None:
+                return
+            command, place = read
+            yield command
+
+
+def _command(content: mmap.mmap, place: int) -> tuple[list[bytes], int] | None:
+    count, place = _number(content, place, b"*")
+    parts = []
+    for _ in range(count):
+        length, place = _number(content, place, b"$")
+        if place + length + 2 > len(content):
+            return None
+        parts.append(content[place : place + length])
+        place += length + 2
+    return (parts, place) if place <= len(content) and len(parts) == count > 0 else None
+
+
+def _number(content: mmap.mmap, place: int, sign: bytes) -> tuple[int, int]:
+    """A line's number and where the next line begins; 0 and the end where the file is cut off."""
+    end = content.find(b"\r\n", place)
+    if end < 0:
+        return 0, len(content) + 1
+    assert content[place : place + 1] == sign, f"no {sign!r} at byte {place} of the append-only file"
+    return int(content[place + 1 : end]), end + 2

@@ -1,0 +1,60 @@
+"""The fault matrix: every fault once on one site, and the table of what became of the steps.
+
+    python -m tests.faults.matrix [--episodes N --steps N] [--only WORD ...]
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from tests.faults import network_faults, process_faults, replica_faults
+from tests.faults.site import Fault, opened
+from tests.faults.verdict import Verdict
+from tests.faults.workload import Size
+
+FAULTS: list[Fault] = [*process_faults.FAULTS, *network_faults.FAULTS, *replica_faults.FAULTS]
+
+TITLES = ("fault", "hits", "steps played", "lost", "doubled", "trace equal", "errors 500", "longest gap ms")
+
+
+def table(verdicts: Sequence[Verdict]) -> str:
+    """The verdicts as aligned columns."""
+    rows = [TITLES, *map(_row, verdicts)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(TITLES))]
+    return "\n".join(
+        "  ".join([row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:]))])
+        for row in rows
+    )
+
+
+def _row(verdict: Verdict) -> tuple[str, ...]:
+    numbers = (verdict.hits, verdict.steps, verdict.lost, verdict.doubled)
+    equal = "yes" if verdict.equal else "NO"
+    return verdict.fault, *map(str, numbers), equal, str(verdict.errors), f"{verdict.longest_gap_ms:.0f}"
+
+
+def main() -> int:
+    """Suffer every fault and print the table; 1 if any step was lost or doubled, or any trace is another."""
+    options = _parse_options()
+    chosen = [fault for fault in FAULTS if not options.only or any(word in fault.name for word in options.only)]
+    verdicts = []
+    with opened(Size(options.episodes, options.steps)) as site:
+        for fault in chosen:
+            print(f"{fault.name} ...", file=sys.stderr, flush=True)
+            verdicts.append(site.suffer(fault))
+    print(table(verdicts))
+    return int(not all(verdict.faultless for verdict in verdicts))
+
+
+def _parse_options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--episodes", type=int, default=8, help="of each of two target returns")
+    parser.add_argument("--steps", type=int, default=100, help="of each episode")
+    parser.add_argument("--only", nargs="+", default=(), help="faults whose name has one of these words")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
