@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from itertools import zip_longest
 
-from lamo.errors import EpisodeExists, InvalidRequest, ServiceError, StoreUnavailable
+from lamo.errors import EpisodeExists, InvalidRequest, QueueFull, ServiceError, StoreUnavailable
 from lamo.window import next_return_to_go
 from lamo.wire import (
     ActAnswer,
@@ -30,6 +30,7 @@ from service.episodes import Decision, Ending, EpisodeMeta, Episodes, StartOutco
 from service.flight import Act, Wait
 from service.metrics import Metrics
 from service.numbers import computable
+from service.pace import Pace
 from service.proposals import after_missed
 from service.recall import Recall, Recalled, unknown_episode
 from service.records import RecordLayout, content_digest
@@ -47,7 +48,14 @@ class Acting:
     """Starts, steps, ends and forgets episodes. Every method raises the ServiceError that is its answer."""
 
     def __init__(
-        self, engine: Engine, episodes: Episodes, metrics: Metrics, *, queue_limit: int, cached_episodes: int
+        self,
+        engine: Engine,
+        episodes: Episodes,
+        metrics: Metrics,
+        *,
+        queue_limit: int,
+        queue_seconds: float,
+        cached_episodes: int,
     ) -> None:
         self._engine = engine
         self._episodes = episodes
@@ -55,7 +63,9 @@ class Acting:
         self._cache = WindowCache(cached_episodes, metrics)
         self._recall = Recall(engine, episodes, self._cache, metrics)
         self._serving: asyncio.Task[None] | None = None
-        self._waiting = Waiting(self._cache, metrics, limit=queue_limit)
+        self._waiting = Waiting(
+            self._cache, metrics, Pace(engine.batch_limit), limit=queue_limit, longest_seconds=queue_seconds
+        )
         settling = Settling(episodes, self._cache, self._recall, self._waiting, metrics)
         self.stepping = Stepping(engine, self._recall, self._waiting, settling, metrics)
 
@@ -116,7 +126,8 @@ class Acting:
 
     async def act_together(self, asked: Sequence[AskedStep]) -> list[ActAnswer | ServiceError]:
         """Answer one step of each of several episodes; each stands alone."""
-        waits = [self._submit(step) for step in asked]
+        crowded = self._waiting.crowded()
+        waits = [self._submit(step, crowded) for step in asked]
         outcomes: list[ActAnswer | ServiceError] = []
         try:
             for wait in waits:
@@ -160,13 +171,15 @@ class Acting:
         self._cache.drop(caller.episode(episode_id))
         await self._episodes.delete(caller.episode(episode_id))
 
-    def _submit(self, asked: AskedStep) -> Wait | ServiceError:
+    def _submit(self, asked: AskedStep, crowded: QueueFull | None) -> Wait | ServiceError:
         """A wait for the answer, or why there will be none."""
         name, content = asked.episode, asked.content
         self._distrust(name, content)
         try:
             act = self._waiting.flight.find(name, content, asked.deadline)
             if act is None:
+                if crowded is not None:
+                    return crowded
                 act = Act(name, asked.caller, content, asked.received_at, asked.deadline)
                 self._waiting.submit(act)
         except ServiceError as error:

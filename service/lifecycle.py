@@ -51,6 +51,7 @@ class Lifecycle:
             Episodes(store),
             metrics,
             queue_limit=settings.queue_limit,
+            queue_seconds=settings.queue_seconds,
             cached_episodes=settings.cached_episodes,
         )
         self.opened = False

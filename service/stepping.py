@@ -136,6 +136,7 @@ class Stepping:
                 self._inferring = None
                 self._waiting.changed.set()
             infer_ms = _milliseconds(began)
+            self._waiting.pace.took(len(company), infer_ms / 1000)
             self._prepare()
             self._launch()
             await asyncio.sleep(0)  # the launched pass reaches its thread

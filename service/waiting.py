@@ -16,6 +16,7 @@ from service.cache import WindowCache
 from service.callers import EpisodeName
 from service.flight import Act, Flight
 from service.metrics import Metrics
+from service.pace import Pace
 
 logger = logging.getLogger(__name__)
 
@@ -27,12 +28,18 @@ class Waiting:
 
     Attributes:
         limit: acts that may wait; more are refused.
+        longest_seconds: requests are refused while those who wait will wait longer, as far as the last passes tell.
+        pace: what they tell.
         flight: the acts under way, waiting ones included.
         changed: set whenever there may be something to take.
     """
 
-    def __init__(self, cache: WindowCache, metrics: Metrics, *, limit: int) -> None:
+    def __init__(
+        self, cache: WindowCache, metrics: Metrics, pace: Pace, *, limit: int, longest_seconds: float
+    ) -> None:
         self.limit = limit
+        self.longest_seconds = longest_seconds
+        self.pace = pace
         self.flight = Flight()
         self.changed = asyncio.Event()
         self._cache = cache
@@ -50,6 +57,20 @@ class Waiting:
     def oldest(self) -> float:
         """When the oldest act not yet taken was received, on the monotonic clock; -infinity if there is none."""
         return min((act.received_at for act in self._queue), default=-math.inf)
+
+    def crowded(self) -> QueueFull | None:
+        """Why a request that comes now has to be refused: those before it wait too long. None where it has not.
+
+        A request of many steps is judged by those before it alone, and one that nobody is before comes in: what the
+        last passes tell may be out of date.
+        """
+        seconds = self.pace.seconds_for(self._count)
+        if not self._count or seconds <= self.longest_seconds:
+            return None
+        return QueueFull(
+            f"{self._count} requests wait already, for about {1000 * seconds:.0f} ms; send this again",
+            retry_after_ms=round(1000 * seconds / 2),
+        )
 
     def submit(self, act: Act) -> None:
         """Let an act wait.

@@ -51,7 +51,9 @@ def read_journal(files: Sequence[Path], config: PolicyConfig) -> dict[str, Recor
                 if command[0].upper() == b"HSET":
                     _take_fields(recorded, dict(zip(command[2::2], command[3::2], strict=True)))
                 elif command[0].upper() in (b"SETRANGE", b"SET") and named["part"] == b"ring":
-                    _take_records(recorded, command[-1] if command[0].upper() == b"SETRANGE" else command[2], layout)
+                    _take_records(
+                        recorded, command[-1] if command[0].upper() == b"SETRANGE" else command[2], layout
+                    )
     return journal
 
 

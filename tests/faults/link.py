@@ -11,10 +11,14 @@ from typing import Self
 CHUNK = 65_536
 
 
+Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
 class LoopThread:
     """An event loop in a thread of its own, for proxies beside blocking tests."""
 
     def __enter__(self) -> Self:
+        self._servers: list[asyncio.Server] = []
         self.loop = asyncio.new_event_loop()
         self._thread = Thread(target=self.loop.run_forever, daemon=True)
         self._thread.start()
@@ -34,7 +38,20 @@ class LoopThread:
 
         asyncio.run_coroutine_threadsafe(running(), self.loop).result(30)
 
+    def listen(self, handler: Handler) -> int:
+        """Serve there until the end; the port."""
+
+        async def listening() -> int:
+            server = await asyncio.start_server(handler, "127.0.0.1", 0)
+            self._servers.append(server)
+            port: int = server.sockets[0].getsockname()[1]
+            return port
+
+        return asyncio.run_coroutine_threadsafe(listening(), self.loop).result(30)
+
     async def _cancel_all(self) -> None:
+        for server in self._servers:
+            server.close()
         tasks = asyncio.all_tasks() - {asyncio.current_task()}
         for task in tasks:
             task.cancel()
@@ -61,14 +78,13 @@ class Link:
         self._open.set()
         self._writers: set[asyncio.StreamWriter] = set()
         self._silenced: set[asyncio.StreamWriter] = set()
-        self._server: asyncio.Server | None = None
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        self._thread.run(self._start)
+        self.port = self._thread.listen(self._connected)
 
     def cut(self) -> None:
         """Reset every connection now."""
@@ -84,10 +100,6 @@ class Link:
 
     def come_back(self) -> None:
         self._thread.loop.call_soon_threadsafe(self._open.set)
-
-    async def _start(self) -> None:
-        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
-        self.port = self._server.sockets[0].getsockname()[1]
 
     async def _cut(self) -> None:
         self.cuts += len(self._writers) // 2

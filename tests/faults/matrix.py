@@ -1,12 +1,13 @@
 """The fault matrix: every fault once on one site, and the table of what became of the steps.
 
-    python -m tests.faults.matrix [--episodes N --steps N] [--only WORD ...]
+python -m tests.faults.matrix [--episodes N --steps N] [--only WORD ...]
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+import time
 from collections.abc import Sequence
 
 from tests.faults import network_faults, process_faults, replica_faults
@@ -42,9 +43,13 @@ def main() -> int:
     verdicts = []
     with opened(Size(options.episodes, options.steps)) as site:
         for fault in chosen:
-            print(f"{fault.name} ...", file=sys.stderr, flush=True)
+            began = time.monotonic()
             verdicts.append(site.suffer(fault))
+            print(f"{time.monotonic() - began:5.1f} s  {fault.name}", file=sys.stderr, flush=True)
     print(table(verdicts))
+    for verdict in verdicts:
+        if verdict.failure:
+            print(f"{verdict.fault}: {verdict.failure}")
     return int(not all(verdict.faultless for verdict in verdicts))
 
 

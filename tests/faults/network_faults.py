@@ -58,7 +58,7 @@ def mishaps(site: Site, workload: Workload, chances: Chances) -> int:
 
 FAULTS = [
     Fault("latency and cuts between service and Redis", worry_redis_link),
-    Fault("latency and cuts between client and service", worry_client_link, way="link"),
+    Fault("latency and cuts between client and service", worry_client_link, way="link", deadline_seconds=6.0),
     Fault("every answer lost with probability 0.2", lose_answers, way="relay"),
     Fault("requests repeated and reordered", copy_and_reorder, way="relay"),
 ]

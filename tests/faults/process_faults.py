@@ -11,7 +11,7 @@ import urllib.request
 
 from tests.faults.processes import wait_until
 from tests.faults.site import Fault, Site
-from tests.faults.workload import Workload
+from tests.faults.workload import POLICY, Workload
 
 PAUSE_SECONDS = 5.0
 
@@ -95,9 +95,8 @@ def fill_the_disk(site: Site, workload: Workload) -> int:
 
 def start_refused(site: Site) -> str:
     """Why an episode cannot be started; empty where it can."""
-    request = urllib.request.Request(
-        f"{site.first.url}/episodes", b"{}", {"content-type": "application/json"}, method="POST"
-    )
+    body, headers = json.dumps({"policy": POLICY}).encode(), {"content-type": "application/json"}
+    request = urllib.request.Request(f"{site.first.url}/episodes", body, headers)
     try:
         urllib.request.urlopen(request, timeout=10).close()
     except urllib.error.HTTPError as error:

@@ -45,7 +45,6 @@ class Relay:
         self.port = 0
         self._thread = thread
         self._random = random.Random(seed)
-        self._server: asyncio.Server | None = None
         self._strays: set[asyncio.Task[None]] = set()
 
     @property
@@ -53,15 +52,11 @@ class Relay:
         return f"http://127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        self._thread.run(self._start)
+        self.port = self._thread.listen(self._connected)
 
     def settle(self) -> None:
         """Wait until every copy and every late request has come."""
         self._thread.run(self._settle)
-
-    async def _start(self) -> None:
-        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
-        self.port = self._server.sockets[0].getsockname()[1]
 
     async def _settle(self) -> None:
         while self._strays:
@@ -106,14 +101,21 @@ class Relay:
             self.statuses[int(answer.split(b" ", 2)[1])] += 1
 
     async def _exchange(self, request: bytes) -> bytes:
-        port = self._random.choice(self.targets)
-        self.happened[f"to port {port}"] += 1
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        reader, writer = await self._connect()
         try:
             writer.write(request)
             return await _message(reader)
         finally:
             writer.close()
+
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """To any replica that listens, as a balancer does."""
+        for port in self._random.sample(self.targets, len(self.targets)):
+            with contextlib.suppress(ConnectionRefusedError):
+                streams = await asyncio.open_connection("127.0.0.1", port)
+                self.happened[f"to port {port}"] += 1
+                return streams
+        raise ConnectionRefusedError("no replica listens")
 
 
 async def _message(reader: asyncio.StreamReader) -> bytes:

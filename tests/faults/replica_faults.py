@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
@@ -25,33 +25,44 @@ def hop(site: Site, workload: Workload) -> int:
 
 
 def restart_rolling(site: Site, workload: Workload) -> int:
-    """One replica drains, ends and comes back while the other serves, then the other does."""
+    """One replica drains, ends and comes back while the other serves, then the other does.
+
+    Both are asked until one has left; from then on the balancer asks the ready one, as a probe would tell it.
+    """
     replicas = site.first, site.second
-    with balanced(site, *replicas):
-        for replica in replicas:
+    for leaving, staying in (replicas, replicas[::-1]):
+        with balanced(site, *replicas):
             workload.wait_for_middle()
-            replica.leave()
-            replica.start()
-            replica.wait_until_ready()
-        workload.wait_for_steps(len(workload.size.plans))
+            leaving.leave()
+        with balanced(site, staying):
+            leaving.start()
+            leaving.wait_until_ready()
+    with balanced(site, *replicas) as visits:
+        workload.wait_for_steps(workload.steps_per_round // 2)
+        assert min(visits()) > 0
     return len(replicas)
 
 
 def upgrade_rolling(site: Site, workload: Workload) -> int:
     """The version before and this one on the same episodes; then the old one is replaced."""
-    old = site.replica("old", code=checked_out(VERSION_BEFORE, site.folder / "old"))
-    with balanced(site, old, site.first) as visits:
-        workload.wait_for_steps(workload.steps_per_round)
-        old_visits = min(visits())
-    with balanced(site, old, site.first, site.second):
-        workload.wait_for_middle()
-        old.leave()
-        workload.wait_for_steps(len(workload.size.plans))
-    return old_visits
+    redis = f"redis://127.0.0.1:{site.redis.port}/0"
+    code = checked_out(VERSION_BEFORE, site.folder / "version-before")
+    old = Replica(site.policies, site.folder / "old.log", "--redis-url", redis, code=code)
+    old.start()
+    try:
+        old.wait_until_ready()
+        with balanced(site, old, site.first) as visits:
+            workload.wait_for_steps(workload.steps_per_round)
+            workload.wait_for_middle()
+            old.leave()
+            workload.wait_for_steps(len(workload.size.plans))
+            return min(visits())
+    finally:
+        old.stop()
 
 
 @contextmanager
-def balanced(site: Site, *replicas: Replica):
+def balanced(site: Site, *replicas: Replica) -> Iterator[Callable[[], list[int]]]:
     """The relay goes to these; what is given tells how often it went to each."""
     relay = site.relay
     before = dict(relay.happened)
@@ -65,7 +76,9 @@ def balanced(site: Site, *replicas: Replica):
 
 def has_history() -> bool:
     """Whether the version before can be checked out here."""
-    found = subprocess.run(["git", "-C", ROOT, "cat-file", "-e", f"{VERSION_BEFORE}^{{commit}}"], capture_output=True)
+    found = subprocess.run(
+        ["git", "-C", ROOT, "cat-file", "-e", f"{VERSION_BEFORE}^{{commit}}"], capture_output=True
+    )
     return found.returncode == 0
 
 

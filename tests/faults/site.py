@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from lamo.rollout import EpisodeResult
 from tests.faults.journal import read_journal
 from tests.faults.link import Link, LoopThread
 from tests.faults.policies import STANDING, write_policies
-from tests.faults.processes import ROOT, RedisServer, Replica
+from tests.faults.processes import RedisServer, Replica
 from tests.faults.relay import Relay
 from tests.faults.verdict import Verdict, judge
 from tests.faults.workload import Size, Workload
@@ -28,20 +28,23 @@ class Fault:
 
     Attributes:
         way: how the client reaches the service: "direct", through a "link", or through a "relay".
+        deadline_seconds: of each of the client's calls: the longest outage that it sits out.
     """
 
     name: str
     happen: Happening
     way: str = "direct"
+    deadline_seconds: float = 90.0
 
 
 @dataclass
 class Site:
-    """Everything that can be killed, cut or paused; `first` is ready, `second` is started when it is asked for.
+    """Everything that can be killed, cut or paused.
 
     Attributes:
         size: of the evaluation that is played.
-        first: two HTTP workers before an engine. `second` is one process that does both.
+        first: two HTTP workers before an engine.
+        second: one process that does both, on the same Redis.
     """
 
     folder: Path
@@ -51,26 +54,9 @@ class Site:
     redis: RedisServer
     redis_link: Link
     first: Replica
+    second: Replica
     link: Link
     relay: Relay
-    _others: list[Replica] = field(default_factory=list)
-
-    @cached_property
-    def second(self) -> Replica:
-        """Another replica on the same Redis."""
-        return self.replica("second")
-
-    def replica(self, name: str, *options: str, code: Path = ROOT) -> Replica:
-        """One more, ready; it is stopped with the site."""
-        started = Replica(self.policies, self.folder / f"{name}.log", *self.store_options, *options, code=code)
-        started.start()
-        self._others.append(started)
-        started.wait_until_ready()
-        return started
-
-    @property
-    def store_options(self) -> tuple[str, str]:
-        return "--redis-url", f"redis://127.0.0.1:{self.redis_link.port}/0"
 
     @cached_property
     def undisturbed(self) -> Sequence[EpisodeResult]:
@@ -78,6 +64,8 @@ class Site:
         workload = Workload(self.first.url, Size(self.size.episodes, self.size.steps, step_seconds=0.0))
         workload.begin()
         workload.finish()
+        if workload.failure is not None:
+            raise workload.failure
         return workload.rounds[0].results
 
     def suffer(self, fault: Fault) -> Verdict:
@@ -85,7 +73,7 @@ class Site:
         undisturbed = self.undisturbed
         ways = {"direct": self.first.url, "link": self.link.url, "relay": self.relay.url}
         tracebacks, strays = self.tracebacks(), self.relay.statuses[500]
-        workload = Workload(ways[fault.way], self.size)
+        workload = Workload(ways[fault.way], self.size, fault.deadline_seconds)
         workload.begin()
         try:
             hits = fault.happen(self, workload)
@@ -98,16 +86,12 @@ class Site:
 
     def tracebacks(self) -> int:
         """In the logs of all replicas."""
-        return sum(replica.tracebacks() for replica in (self.first, *self._others))
-
-    def stop(self) -> None:
-        for replica in (*self._others, self.first):
-            replica.stop()
+        return self.first.tracebacks() + self.second.tracebacks()
 
 
 @contextmanager
 def opened(size: Size) -> Iterator[Site]:
-    """A site whose first replica is ready; nothing of it is left behind."""
+    """A site whose replicas are ready; nothing of it is left behind."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lamo-faults-")))
         thread = stack.enter_context(LoopThread())
@@ -116,14 +100,16 @@ def opened(size: Size) -> Iterator[Site]:
         redis.start()
         redis_link = Link(thread, redis.port)
         redis_link.start()
-        url = f"redis://127.0.0.1:{redis_link.port}/0"
         policies = write_policies(folder / "policies")
-        first = Replica(policies, folder / "first.log", "--workers", "2", "--redis-url", url)
+        url = f"redis://127.0.0.1:{redis_link.port}/0"
+        first = Replica(policies, folder / "first.log", "--redis-url", url, "--workers", "2")
+        second = Replica(policies, folder / "second.log", "--redis-url", url)
         link, relay = Link(thread, first.port), Relay(thread, [first.port])
         link.start()
         relay.start()
-        site = Site(folder, policies, size, thread, redis, redis_link, first, link, relay)
-        stack.callback(site.stop)
-        first.start()
-        first.wait_until_ready()
-        yield site
+        for replica in (first, second):
+            stack.callback(replica.stop)
+            replica.start()
+        for replica in (first, second):
+            replica.wait_until_ready()
+        yield Site(folder, policies, size, thread, redis, redis_link, first, second, link, relay)

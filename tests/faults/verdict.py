@@ -22,6 +22,7 @@ class Verdict:
         equal: whether every trace is the undisturbed one, bit for bit.
         errors: answers of status 500, and tracebacks in the service's log.
         longest_gap_ms: the longest that the client waited for an action, tries included.
+        failure: what ended the client's evaluation early; empty if it was played.
     """
 
     fault: str
@@ -32,10 +33,11 @@ class Verdict:
     equal: bool
     errors: int
     longest_gap_ms: float
+    failure: str
 
     @property
     def faultless(self) -> bool:
-        return self.hits > 0 and self.equal and not (self.lost or self.doubled or self.errors)
+        return self.hits > 0 and self.equal and not (self.lost or self.doubled or self.errors or self.failure)
 
 
 def judge(
@@ -63,6 +65,7 @@ def judge(
         equal=all(same_bits(played, undisturbed) for played in workload.rounds),
         errors=errors + workload.outcomes["500"],
         longest_gap_ms=1000 * workload.longest_wait,
+        failure="" if workload.failure is None else str(workload.failure),
     )
 
 
