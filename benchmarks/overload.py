@@ -34,7 +34,7 @@ from clients.policy_client import AsyncPolicyClient
 from lamo.config import TrunkConfig
 
 SLOW = dataclasses.replace(
-    DEMO, trunk=TrunkConfig(n_layer=12, n_head=8, n_embd=512, n_inner=2048), context_length=40,
+    DEMO, trunk=TrunkConfig(n_layer=12, n_head=8, n_embd=512, n_inner=2048),
     max_timesteps=4096, timestep_table_size=4096,
 )  # fmt: skip
 """A policy that costs more than the way to it, as most do that are worth serving."""
@@ -42,7 +42,7 @@ SLOW = dataclasses.replace(
 BATCH_LIMIT = 16
 """A pass is then a fraction of what the queue may take; a processor gains nothing from larger ones."""
 
-EPISODES = 768
+EPISODES = 128
 """More than can be under way at once, so that the load does not depend on the answers."""
 
 CLOSED_LOOP_CALLERS = 64
@@ -122,6 +122,12 @@ class Load:
         return [self.name, *(f"{number:.0f}" for number in (asked, *answered, *refused)), str(self.failed)]
 
 
+async def fill_windows(robots: Robots) -> None:
+    """Warm-up: every episode's window is as long as it gets, so all steps cost the same from now on."""
+    for _ in range(SLOW.context_length * EPISODES // CLOSED_LOOP_CALLERS):
+        await asyncio.gather(*(robots.ask(time.perf_counter()) for _ in range(CLOSED_LOOP_CALLERS)))
+
+
 async def capacity(robots: Robots, seconds: float) -> float:
     """Answers per second where so many callers ask again as soon as they are answered."""
     until, answered = time.perf_counter() + seconds, 0
@@ -180,7 +186,7 @@ async def measure(url: str, times: float, seconds: float) -> Outcome:
     """Ask a service that is ready."""
     robots = Robots(url)
     await robots.open()
-    await capacity(robots, seconds / 2)  # warm-up: windows fill
+    await fill_windows(robots)
     rate = await capacity(robots, seconds)
     loads = []
     for name, share in (("at capacity", 1.0), (f"{times:g} times that", times), ("half of it, after", 0.5)):

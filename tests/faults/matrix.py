@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 
 from tests.faults import network_faults, process_faults, replica_faults
+from tests.faults.columns import columns
 from tests.faults.site import Fault, opened
 from tests.faults.verdict import Verdict
 from tests.faults.workload import Size
@@ -22,12 +23,7 @@ TITLES = ("fault", "hits", "steps played", "lost", "doubled", "trace equal", "er
 
 def table(verdicts: Sequence[Verdict]) -> str:
     """The verdicts as aligned columns."""
-    rows = [TITLES, *map(_row, verdicts)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(TITLES))]
-    return "\n".join(
-        "  ".join([row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:]))])
-        for row in rows
-    )
+    return columns([TITLES, *map(_row, verdicts)])
 
 
 def _row(verdict: Verdict) -> tuple[str, ...]:

@@ -70,11 +70,12 @@ class RedisServer:
             "appendonly": "yes",
             "appendfsync": self.fsync,
             "auto-aof-rewrite-percentage": "0",  # the file is the tests' journal
+            "aof-use-rdb-preamble": "no",
             "save": "",
             "maxmemory-policy": "noeviction",
         }
         words = [part for name, value in options.items() for part in (f"--{name}", value)]
-        # Python ignores SIGXFSZ, and so does its child here: a file that may not grow is a failed write, not a death.
+        # Python ignores SIGXFSZ, and so does its child here: what may not be written is an error, not a death.
         self._process = subprocess.Popen([self._executable, *words], restore_signals=False)
         wait_until(self._answers, "redis-server answers")
 
@@ -119,17 +120,26 @@ class RedisServer:
         shutil.copytree(copy, self.folder)
         return before - self.bytes_written()
 
+    def begin_file_anew(self) -> None:
+        """Rewrite the append-only file to what is stored now."""
+        self.command("BGREWRITEAOF")
+        wait_until(self._rewritten, "the append-only file is rewritten")
+
     def bytes_written(self) -> int:
         return sum(path.stat().st_size for path in self.append_only_files())
 
     def append_only_files(self) -> list[Path]:
         """The file that is appended to: one of Redis 6.2, of Redis 7 in a folder of its own."""
-        return sorted([*self.folder.glob("*.aof"), *self.folder.glob("appendonlydir/*.incr.aof")])
+        return sorted([*self.folder.glob("*.aof"), *self.folder.glob("appendonlydir/*.aof")])
 
     def limit_file_size(self, size: int | None) -> None:
         """No file of it may grow beyond this, as on a full disk; None gives the space back."""
         _, hard = resource.prlimit(self.pid, resource.RLIMIT_FSIZE)
         resource.prlimit(self.pid, resource.RLIMIT_FSIZE, (hard if size is None else size, hard))
+
+    def _rewritten(self) -> bool:
+        told = self.command("INFO", "persistence")
+        return not (told["aof_rewrite_in_progress"] or told["aof_rewrite_scheduled"])
 
     def _answers(self) -> bool:
         assert self._process is not None

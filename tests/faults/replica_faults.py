@@ -76,10 +76,8 @@ def balanced(site: Site, *replicas: Replica) -> Iterator[Callable[[], list[int]]
 
 def has_history() -> bool:
     """Whether the version before can be checked out here."""
-    found = subprocess.run(
-        ["git", "-C", ROOT, "cat-file", "-e", f"{VERSION_BEFORE}^{{commit}}"], capture_output=True
-    )
-    return found.returncode == 0
+    words = ["git", "-C", str(ROOT), "cat-file", "-e", f"{VERSION_BEFORE}^{{commit}}"]
+    return subprocess.run(words, check=False, capture_output=True).returncode == 0
 
 
 def checked_out(commit: str, folder: Path) -> Path:

@@ -59,9 +59,7 @@ def judge(
         hits=hits,
         steps=workload.steps,
         lost=sum(lost_steps(recorded, result) for recorded, result in episodes),
-        doubled=sum(
-            recorded.doubled + (recorded.episode_return != result.episode_return) for recorded, result in episodes
-        ),
+        doubled=sum(doubled_steps(recorded, result) for recorded, result in episodes),
         equal=all(same_bits(played, undisturbed) for played in workload.rounds),
         errors=errors + workload.outcomes["500"],
         longest_gap_ms=1000 * workload.longest_wait,
@@ -81,6 +79,11 @@ def lost_steps(recorded: Recorded, result: EpisodeResult) -> int:
         record = recorded.records.get(step)
         lost += record is None or record.timestep.observation.tobytes() != observation.tobytes()
     return lost
+
+
+def doubled_steps(recorded: Recorded, result: EpisodeResult) -> int:
+    """How many commits found their step committed, and one more if rewards were not counted once each."""
+    return recorded.doubled + (recorded.episode_return != result.episode_return)
 
 
 def same_bits(played: Played, undisturbed: Sequence[EpisodeResult]) -> bool:

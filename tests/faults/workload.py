@@ -118,7 +118,8 @@ class Workload:
     """Evaluations one after another against a service, in a thread, until there were enough.
 
     Attributes:
-        rounds: those that were played to their end.
+        on_round: shown each evaluation that was played to its end, before the next one begins.
+        rounds: all of them.
         outcomes: how often a try ended in each status, or in each failure of the connection.
         failure: what ended an evaluation early.
     """
@@ -126,6 +127,7 @@ class Workload:
     url: str
     size: Size
     deadline_seconds: float = 90.0
+    on_round: Callable[[Played], None] = lambda played: None
     rounds: list[Played] = field(default_factory=list)
     outcomes: Counter[str] = field(default_factory=Counter)
     failure: Exception | None = None
@@ -176,7 +178,9 @@ class Workload:
     def _run(self) -> None:
         try:
             while not self.rounds or not self._enough.is_set():
-                self.rounds.append(self._play())
+                played = self._play()
+                self.rounds.append(played)
+                self.on_round(played)
         except Exception as error:
             self.failure = error
 

@@ -1,0 +1,84 @@
+"""Memory: what each process of a site holds over time, and whether it grows."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Event, Thread
+
+import numpy as np
+
+SAMPLE_SECONDS = 1.0
+
+WARM_UP_SECONDS = 30.0
+"""Of each process's life: it imports, loads, warms up and fills its caches."""
+
+GROWTH_MB_PER_MINUTE = 1.0
+"""More than this is growth. An episode leaked whole at ten a second would be ten times as much."""
+
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+
+
+@dataclass
+class Memory:
+    """Samples of processes by role; one that was started again in a role begins another life.
+
+    Attributes:
+        processes: the living ones, their pids by role.
+    """
+
+    processes: Callable[[], Mapping[str, int]]
+    lives: dict[tuple[str, int], list[tuple[float, float]]] = field(default_factory=lambda: defaultdict(list))
+
+    def __post_init__(self) -> None:
+        self._over = Event()
+        self._thread = Thread(target=self._sample, daemon=True)
+
+    def begin(self) -> None:
+        self._thread.start()
+
+    def finish(self) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def table(self) -> list[tuple[str, int, float, float]]:
+        """Role, lives, largest MB, growth in MB per minute; not a number where no life was long enough."""
+        roles = sorted({role for role, _ in self.lives})
+        return [(role, len(self._of(role)), self._largest(role), self.growth(role)) for role in roles]
+
+    def growth(self, role: str) -> float:
+        """The slope that fits all lives of a role after their warm-up, each from a level of its own."""
+        product = square = 0.0
+        for life in self._of(role):
+            times, sizes = np.array(life).T
+            late = times >= times[0] + WARM_UP_SECONDS
+            if late.sum() > 1:
+                centred = times[late] - times[late].mean()
+                product += float(centred @ sizes[late])
+                square += float(centred @ centred)
+        return 60 * product / square if square else float("nan")
+
+    def _of(self, role: str) -> list[list[tuple[float, float]]]:
+        return [life for (name, _), life in self.lives.items() if name == role]
+
+    def _largest(self, role: str) -> float:
+        return max(size for life in self._of(role) for _, size in life)
+
+    def _sample(self) -> None:
+        while not self._over.wait(SAMPLE_SECONDS):
+            for role, pid in self.processes().items():
+                size = resident_mb(pid)
+                if size:
+                    self.lives[role, pid].append((time.monotonic(), size))
+
+
+def resident_mb(pid: int) -> float:
+    """What a process holds in memory; 0 if it is gone."""
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE_BYTES / 1e6
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0
