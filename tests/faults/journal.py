@@ -20,19 +20,19 @@ class Recorded:
     """What one episode's keys were given, one life after the other: a start or a restore begins a life.
 
     Attributes:
-        commits: how often each step was committed, per life.
+        written: how often each step was written, per life.
         records: what was last written for each step, in all lives.
         episode_return: as it stands now.
     """
 
-    commits: list[Counter[int]] = field(default_factory=list)
+    written: list[Counter[int]] = field(default_factory=list)
     records: dict[int, Record] = field(default_factory=dict)
     episode_return: float = 0.0
 
     @property
     def doubled(self) -> int:
-        """How many commits found their step committed in the same life."""
-        return sum(count - 1 for life in self.commits for count in life.values())
+        """How many steps were written although they were written before, in the same life."""
+        return sum(count - 1 for life in self.written for count in life.values())
 
 
 def read_journal(files: Sequence[Path], config: PolicyConfig) -> dict[str, Recorded]:
@@ -59,9 +59,7 @@ def read_journal(files: Sequence[Path], config: PolicyConfig) -> dict[str, Recor
 
 def _take_fields(recorded: Recorded, fields: dict[bytes, bytes]) -> None:
     if b"epoch" in fields:
-        recorded.commits.append(Counter())
-    elif b"step" in fields:
-        recorded.commits[-1][int(fields[b"step"])] += 1
+        recorded.written.append(Counter())
     if b"episode_return" in fields:
         recorded.episode_return = float(fields[b"episode_return"])
 
@@ -72,6 +70,7 @@ def _take_records(recorded: Recorded, written: bytes, layout: RecordLayout) -> N
     for start in range(0, len(written), size):
         record = layout.decode(written[start : start + size])
         recorded.records[record.timestep.step] = record
+        recorded.written[-1][record.timestep.step] += 1
 
 
 def _commands(file: Path) -> Iterator[list[bytes]]:

@@ -10,13 +10,15 @@ import sys
 import time
 from collections.abc import Sequence
 
-from tests.faults import network_faults, process_faults, replica_faults
+from tests.faults import network_faults, process_faults, realtime, replica_faults
 from tests.faults.columns import columns
 from tests.faults.site import Fault, opened
 from tests.faults.verdict import Verdict
 from tests.faults.workload import Size
 
 FAULTS: list[Fault] = [*process_faults.FAULTS, *network_faults.FAULTS, *replica_faults.FAULTS]
+
+REALTIME_STEPS = 1500
 
 TITLES = ("fault", "hits", "steps played", "lost", "doubled", "trace equal", "errors 500", "longest gap ms")
 
@@ -42,6 +44,8 @@ def main() -> int:
             began = time.monotonic()
             verdicts.append(site.suffer(fault))
             print(f"{time.monotonic() - began:5.1f} s  {fault.name}", file=sys.stderr, flush=True)
+        if not options.only or any(word in "realtime" for word in options.only):
+            verdicts.append(realtime.drive(site, REALTIME_STEPS))
     print(table(verdicts))
     for verdict in verdicts:
         if verdict.failure:

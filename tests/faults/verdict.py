@@ -18,7 +18,7 @@ class Verdict:
         hits: how often the fault happened while steps were asked for.
         steps: answered to the client, in all rounds.
         lost: steps the client was answered that the record does not hold with the same observation.
-        doubled: commits of a step that was committed already, and rewards that were counted otherwise than once.
+        doubled: steps that were recorded although they were before, and rewards not counted once each.
         equal: whether every trace is the undisturbed one, bit for bit.
         errors: answers of status 500, and tracebacks in the service's log.
         longest_gap_ms: the longest that the client waited for an action, tries included.
@@ -82,7 +82,7 @@ def lost_steps(recorded: Recorded, result: EpisodeResult) -> int:
 
 
 def doubled_steps(recorded: Recorded, result: EpisodeResult) -> int:
-    """How many commits found their step committed, and one more if rewards were not counted once each."""
+    """How many steps were written twice, and one more if rewards were not counted once each."""
     return recorded.doubled + (recorded.episode_return != result.episode_return)
 
 
