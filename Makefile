@@ -7,11 +7,13 @@ BENCH  ?=           # options of benchmarks/serve.py
 RESULTS ?= build/bench
 PEERS  ?=           # options of benchmarks/peers.py
 SECONDS ?= 300      # of fuzz
+MINUTES ?= 30       # of make soak
+FAULTS ?=           # options of make faults
 BIN    := $(VENV)/bin
 CORES   = $(shell $(PYTHON) -c 'import os; print(os.cpu_count())')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo own-task test check lint types bench bench-peers gpu-wheels fuzz audit sbom serve clean
+.PHONY: help setup demo own-task test check faults soak lint types bench bench-peers gpu-wheels fuzz audit sbom serve clean
 
 help:                 ## List the commands
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -38,6 +40,12 @@ test: setup           ## Run the tests
 
 check: lint types     ## Everything a commit must pass
 	$(BIN)/python -m pytest -q
+
+faults: setup         ## Kill, cut, pause, repeat: the fault matrix on this machine; fails if a step is lost, doubled or another
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.matrix $(FAULTS)
+
+soak: setup           ## 200 episodes at a time for MINUTES, a kill every 20 s, the memory of every process watched
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.soak --minutes $(MINUTES)
 
 lint: setup           ## Style, formatting and import rules
 	$(BIN)/ruff check .

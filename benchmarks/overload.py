@@ -1,4 +1,4 @@
-"""Overload: what a service does with five times what it can answer: who is refused, how fast, and who waits how long.
+"""Overload: what a service does with five times what it can answer: who is refused, how fast, who waits how long.
 
     python benchmarks/overload.py [--times 5] [--seconds 10] [--threads N] [--out FILE] [--json FILE]
 

@@ -1,4 +1,4 @@
-"""Pace: how long forward passes took lately, by how much was in them, and so how long a new act would wait. Pure."""
+"""Pace: how long forward passes took lately, by what was in them, and so how long those who wait will. Pure."""
 
 from __future__ import annotations
 

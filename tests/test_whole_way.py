@@ -5,126 +5,54 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
-import subprocess
 import sys
 import threading
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 
-import training.reacher2d  # noqa: F401 - registers the environment
 from clients.evaluation import Evaluation
 from clients.evaluation_config import EvaluationConfig
-from lamo import checkpoint
 from lamo.agent import PolicyAgent
-from lamo.config import ActionSpace, ObservationSpace, PolicyConfig
-from lamo.model import LamoModel
-from lamo.normalization import Normalization
 from lamo.policy import Policy
 from lamo.rollout import EpisodePlan, EpisodeResult, play
-from training.data.recording import record_episodes
+from tests.faults.policies import ENVIRONMENT, write_policies
+from tests.faults.processes import Replica
 from training.environments import make_environment
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the private Redis needs Unix sockets")
 
-ENVIRONMENT = "training.reacher2d:Reacher2d-v0"
-TARGETS = (76.0, 40.0)
 STEPS = 30
 
 
 @pytest.fixture(scope="module")
-def policies(tmp_path_factory: pytest.TempPathFactory, config: PolicyConfig) -> Path:
-    """Two policies for Reacher2d, with a sliding window and with a standing one; untrained, but never constant."""
-    folder = tmp_path_factory.mktemp("policies")
-    for name, hop in (("sliding", 1), ("standing", 4)):
-        shape = replace(
-            config,
-            task="reacher2d",
-            observation=ObservationSpace((12,)),
-            action=ActionSpace((2,), (-1.0, -1.0), (1.0, 1.0)),
-            hop=hop,
-            target_returns=TARGETS,
-            timestep_table_size=STEPS,
-            max_timesteps=STEPS,
-            environment=ENVIRONMENT,
-        )
-        with torch.random.fork_rng():
-            torch.manual_seed(3)
-            tensors = LamoModel(shape).state_dict()
-        observations = record_episodes([1, 2])[0].observations
-        checkpoint.write(
-            folder / name, shape, tensors, Normalization.of(observations), training={}, card="# for tests\n"
-        )
-    return folder
-
-
-class ServiceProcess:
-    """`lamo-serve` on a port of its own, in reproducible mode, with its private Redis in `data`."""
-
-    def __init__(self, policies: Path, data: Path) -> None:
-        self.data = data
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        self.words = [
-            sys.executable, "-m", "service.cli", "--policies", str(policies), "--port", str(self.port),
-            "--data-dir", str(data), "--device", "cpu", "--reproducible", "--log-level", "error",
-            "--threads", "1",  # as in this process (tests/conftest.py): equal bits need equal numbers of threads
-        ]  # fmt: skip
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
-        self.process = subprocess.Popen(self.words, env=environment)
-
-    def wait_until_ready(self) -> None:
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            assert self.process is not None
-            assert self.process.poll() is None, "the service ended"
-            with contextlib.suppress(urllib.error.URLError, ConnectionError):
-                urllib.request.urlopen(f"{self.url}/readyz", timeout=2).close()
-                return
-            time.sleep(0.05)
-        raise AssertionError("the service was not ready within 60 s")
-
-    def kill(self) -> None:
-        assert self.process is not None
-        self.process.kill()
-        self.process.wait()
-
-    def kill_redis(self) -> None:
-        os.kill(int((self.data / "redis.pid").read_text()), signal.SIGKILL)
-
-    def stop_redis(self) -> None:
-        """End the private Redis that a killed service leaves to its successor."""
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            os.kill(int((self.data / "redis.pid").read_text()), signal.SIGTERM)
-
-    def stop(self) -> None:
-        if self.process is not None and self.process.poll() is None:
-            self.process.terminate()
-            assert self.process.wait(timeout=30) == 0
+def policies(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_policies(tmp_path_factory.mktemp("policies"), max_timesteps=STEPS)
 
 
 @pytest.fixture
-def service(policies: Path, tmp_path: Path) -> Iterator[ServiceProcess]:
-    running = ServiceProcess(policies, tmp_path / "data")
+def data(tmp_path: Path) -> Path:
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def service(policies: Path, data: Path) -> Iterator[Replica]:
+    running = Replica(policies, data.with_suffix(".log"), "--data-dir", str(data), "--log-level", "error")
     running.start()
     try:
         running.wait_until_ready()
         yield running
     finally:
         running.stop()
-        running.stop_redis()
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # what a killed service leaves behind
+            os.kill(redis_pid(data), signal.SIGTERM)
+
+
+def redis_pid(data: Path) -> int:
+    return int((data / "redis.pid").read_text())
 
 
 def over_http(url: str, policy: str, out: Path, *, episodes: int) -> Sequence[EpisodeResult]:
@@ -158,7 +86,7 @@ def assert_same_bits(left: Sequence[EpisodeResult], right: Sequence[EpisodeResul
 
 @pytest.mark.parametrize("name", ["sliding", "standing"])
 def test_the_same_seeds_give_the_same_bits_in_process_and_over_http_alone_and_among_63(
-    policies: Path, service: ServiceProcess, tmp_path: Path, name: str
+    policies: Path, service: Replica, tmp_path: Path, name: str
 ) -> None:
     remote = over_http(service.url, name, tmp_path / "together", episodes=32)
     assert len(remote) == 64
@@ -171,7 +99,7 @@ def test_the_same_seeds_give_the_same_bits_in_process_and_over_http_alone_and_am
 
 @pytest.mark.parametrize("with_redis", [False, True], ids=["the service", "the service and its Redis"])
 def test_an_evaluation_survives_the_kill_of(
-    policies: Path, service: ServiceProcess, tmp_path: Path, with_redis: bool
+    policies: Path, service: Replica, data: Path, tmp_path: Path, with_redis: bool
 ) -> None:
     outcome: list[Sequence[EpisodeResult]] = []
     player = threading.Thread(
@@ -181,7 +109,7 @@ def test_an_evaluation_survives_the_kill_of(
     steps_before = wait_for_steps(service.url, 150)
     service.kill()
     if with_redis:
-        service.kill_redis()
+        os.kill(redis_pid(data), signal.SIGKILL)
     assert player.is_alive(), f"killed after {steps_before} of 960 steps, in the middle"
     time.sleep(0.3)
     service.start()

@@ -1,4 +1,4 @@
-"""Journal: every step that Redis ever wrote down, in its order, read from the append-only file. The judge of all."""
+"""Journal: every step that Redis ever wrote down, in its order, read from the append-only file."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def read_journal(files: Sequence[Path], config: PolicyConfig) -> dict[str, Recor
             named = KEY.match(command[1]) if len(command) > 2 else None
             if named is not None:
                 recorded = journal[named["episode"].decode()]
-                if command[0].upper() == b"HSET":
+                if command[0].upper() in (b"HSET", b"HMSET"):
                     _take_fields(recorded, dict(zip(command[2::2], command[3::2], strict=True)))
                 elif command[0].upper() in (b"SETRANGE", b"SET") and named["part"] == b"ring":
                     _take_records(
@@ -68,6 +68,8 @@ def _take_records(recorded: Recorded, written: bytes, layout: RecordLayout) -> N
     size = layout.dtype.itemsize
     assert len(written) % size == 0, f"{len(written)} bytes are no records of {size}"
     for start in range(0, len(written), size):
+        if not recorded.written:  # a file that was begun anew with what was stored, in any order
+            recorded.written.append(Counter())
         record = layout.decode(written[start : start + size])
         recorded.records[record.timestep.step] = record
         recorded.written[-1][record.timestep.step] += 1

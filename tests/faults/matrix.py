@@ -1,6 +1,6 @@
 """The fault matrix: every fault once on one site, and the table of what became of the steps.
 
-python -m tests.faults.matrix [--episodes N --steps N] [--only WORD ...]
+python -m tests.faults.matrix [--episodes N --steps N] [--redis-server PROGRAM] [--only WORD ...]
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def main() -> int:
     options = _parse_options()
     chosen = [fault for fault in FAULTS if not options.only or any(word in fault.name for word in options.only)]
     verdicts = []
-    with opened(Size(options.episodes, options.steps)) as site:
+    with opened(Size(options.episodes, options.steps), options.redis_server) as site:
         for fault in chosen:
             began = time.monotonic()
             verdicts.append(site.suffer(fault))
@@ -57,6 +57,7 @@ def _parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--episodes", type=int, default=8, help="of each of two target returns")
     parser.add_argument("--steps", type=int, default=100, help="of each episode")
+    parser.add_argument("--redis-server", metavar="PROGRAM", help="instead of the one the service would start")
     parser.add_argument("--only", nargs="+", default=(), help="faults whose name has one of these words")
     return parser.parse_args()
 

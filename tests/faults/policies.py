@@ -36,12 +36,13 @@ STANDING = PolicyConfig(
 SLIDING = replace(STANDING, hop=1)
 
 
-def write_policies(folder: Path) -> Path:
+def write_policies(folder: Path, *, max_timesteps: int = LONGEST) -> Path:
     """Both policies as checkpoints, `sliding` and `standing`; the folder."""
     normalization = Normalization.of(record_episodes([1, 2])[0].observations)
     for name, shape in (("sliding", SLIDING), ("standing", STANDING)):
         with torch.random.fork_rng():
             torch.manual_seed(3)
             tensors = LamoModel(shape).state_dict()
-        checkpoint.write(folder / name, shape, tensors, normalization, training={}, card="# for tests\n")
+        config = replace(shape, max_timesteps=max_timesteps)
+        checkpoint.write(folder / name, config, tensors, normalization, training={}, card="# for tests\n")
     return folder

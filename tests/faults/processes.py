@@ -28,7 +28,9 @@ PATIENCE_SECONDS = 90.0
 """A process that imports torch beside five others on two cores takes its time."""
 
 
-def wait_until(condition: Callable[[], object], what: str, seconds: float = PATIENCE_SECONDS) -> None:
+def wait_until(
+    condition: Callable[[], object], what: str = "what was awaited", seconds: float = PATIENCE_SECONDS
+) -> None:
     """Wait for a condition, which is named if it does not come true."""
     deadline = time.monotonic() + seconds
     while not condition():
@@ -47,9 +49,8 @@ def free_port() -> int:
 class RedisServer:
     """One redis-server with an append-only file, on a port of its own that it keeps through restarts."""
 
-    def __init__(self, folder: Path, *, fsync: str = "always", executable: str | None = None) -> None:
+    def __init__(self, folder: Path, *, executable: str | None = None) -> None:
         self.folder = folder
-        self.fsync = fsync
         self.port = free_port()
         self._executable = executable or redis_executable()
         self._process: subprocess.Popen[bytes] | None = None
@@ -68,7 +69,7 @@ class RedisServer:
             "dir": str(self.folder),
             "logfile": str(self.folder / "redis.log"),
             "appendonly": "yes",
-            "appendfsync": self.fsync,
+            "appendfsync": "always",
             "auto-aof-rewrite-percentage": "0",  # the file is the tests' journal
             "aof-use-rdb-preamble": "no",
             "save": "",

@@ -1,4 +1,4 @@
-"""Realtime: a 50 Hz controller that never waits, through a link that comes and goes: no timestep stays unrecorded."""
+"""Realtime: a 50 Hz controller that never waits, through a link that comes and goes, and what is recorded of it."""
 
 from __future__ import annotations
 

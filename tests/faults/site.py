@@ -90,12 +90,16 @@ class Site:
 
 
 @contextmanager
-def opened(size: Size) -> Iterator[Site]:
-    """A site whose replicas are ready; nothing of it is left behind."""
+def opened(size: Size, redis_server: str | None = None) -> Iterator[Site]:
+    """A site whose replicas are ready; nothing of it is left behind.
+
+    Args:
+        redis_server: the program; the one that the service itself would start if not given.
+    """
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lamo-faults-")))
         thread = stack.enter_context(LoopThread())
-        redis = RedisServer(folder / "redis")
+        redis = RedisServer(folder / "redis", executable=redis_server)
         stack.callback(redis.stop)
         redis.start()
         redis_link = Link(thread, redis.port)

@@ -1,4 +1,4 @@
-"""The soak: episodes by the hundred, and every 20 s something is killed; at the end nothing is lost and nothing grew.
+"""The soak: 200 episodes at a time, and a kill every 20 s; at the end nothing is lost and nothing has grown.
 
 python -m tests.faults.soak [--minutes 30] [--episodes 200] [--seed 0]
 """

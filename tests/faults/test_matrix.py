@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.faults import realtime
 from tests.faults.matrix import FAULTS
 from tests.faults.replica_faults import has_history, upgrade_rolling
 from tests.faults.site import Fault, Site, opened
@@ -31,3 +32,9 @@ def test_no_step_is_lost_doubled_or_another_through(site: Site, fault: Fault) ->
         pytest.skip("this checkout does not hold the version before")
     verdict = site.suffer(fault)
     assert verdict.faultless, verdict
+
+
+def test_a_controller_that_never_waits_has_every_timestep_in_the_record(site: Site) -> None:
+    verdict = realtime.drive(site, steps=300)
+    assert verdict.faultless, verdict
+    assert verdict.longest_gap_ms < 2000

@@ -9,16 +9,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 
 from service.embedded import EmbeddedRedis
+from tests.faults.processes import ROOT, wait_until
 from tests.service.conftest import content, in_process
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def start(policies: Path, data: Path, *options: str) -> subprocess.Popen[bytes]:
@@ -49,13 +48,6 @@ def serving(policies: Path, data: Path, *options: str) -> Iterator[tuple[subproc
         if process.poll() is None:
             process.terminate()
         process.wait(20)
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def act(client: httpx.Client, step: int) -> httpx.Response:

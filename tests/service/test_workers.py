@@ -20,8 +20,9 @@ import pytest
 
 from clients.policy_client import AsyncPolicyClient
 from service.metrics import Metrics
+from tests.faults.processes import below, lives, wait_until
 from tests.service.conftest import content, in_process
-from tests.service.test_process import act, serving, start, wait_until
+from tests.service.test_process import act, serving, start
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="looks into processes through /proc")
 
@@ -52,17 +53,6 @@ class Running:
 def running(policies: Path, data: Path, *options: str) -> Iterator[Running]:
     with serving(policies, data, *options) as (process, client):
         yield Running(process, client, data.with_suffix(".log"))
-
-
-def below(pid: int) -> list[int]:
-    """Every process below one."""
-    children = [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    return children + [deeper for child in children for deeper in below(child)]
-
-
-def lives(pid: int) -> bool:
-    status = Path(f"/proc/{pid}/stat")
-    return status.exists() and status.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
 def loads_torch(pid: int) -> bool:
