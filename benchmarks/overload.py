@@ -34,10 +34,10 @@ from clients.policy_client import AsyncPolicyClient
 from lamo.config import TrunkConfig
 
 SLOW = dataclasses.replace(
-    DEMO, trunk=TrunkConfig(n_layer=12, n_head=8, n_embd=512, n_inner=2048),
-    max_timesteps=4096, timestep_table_size=4096,
+    DEMO, trunk=TrunkConfig(n_layer=8, n_head=12, n_embd=768, n_inner=3072),
+    context_length=2, max_timesteps=4096, timestep_table_size=4096,
 )  # fmt: skip
-"""A policy that costs more than the way to it, as most do that are worth serving."""
+"""A policy that costs more than the way to it, as most do that are worth serving; its windows are soon full."""
 
 BATCH_LIMIT = 16
 """A pass is then a fraction of what the queue may take; a processor gains nothing from larger ones."""

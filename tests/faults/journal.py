@@ -47,14 +47,16 @@ def read_journal(files: Sequence[Path], config: PolicyConfig) -> dict[str, Recor
         for command in _commands(file):
             named = KEY.match(command[1]) if len(command) > 2 else None
             if named is not None:
-                recorded = journal[named["episode"].decode()]
-                if command[0].upper() in (b"HSET", b"HMSET"):
-                    _take_fields(recorded, dict(zip(command[2::2], command[3::2], strict=True)))
-                elif command[0].upper() in (b"SETRANGE", b"SET") and named["part"] == b"ring":
-                    _take_records(
-                        recorded, command[-1] if command[0].upper() == b"SETRANGE" else command[2], layout
-                    )
+                _take(journal[named["episode"].decode()], command, layout)
     return journal
+
+
+def _take(recorded: Recorded, command: list[bytes], layout: RecordLayout) -> None:
+    match [command[0].upper(), *command[2:]]:
+        case [b"HSET" | b"HMSET", *pairs]:
+            _take_fields(recorded, dict(zip(pairs[::2], pairs[1::2], strict=True)))
+        case [b"SETRANGE", _, written] | [b"SET", written]:
+            _take_records(recorded, written, layout)
 
 
 def _take_fields(recorded: Recorded, fields: dict[bytes, bytes]) -> None:
