@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import mmap
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import hiredis
+
 from lamo.config import PolicyConfig
 from service.records import Record, RecordLayout
+
+PART_BYTES = 1_048_576
 
 KEY = re.compile(rb"^lamo:\{[^/]+/(?P<episode>.+)\}:(?P<part>meta|ring)$")
 
@@ -78,35 +81,10 @@ def _take_records(recorded: Recorded, written: bytes, layout: RecordLayout) -> N
 
 
 def _commands(file: Path) -> Iterator[list[bytes]]:
-    """Each command of a file in Redis' protocol; one cut off at the end is left out, as Redis does."""
-    if not file.stat().st_size:
-        return
-    with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        place = 0
-        while place < len(content):
-            read = _command(content, place)
-            if read is None:
-                return
-            command, place = read
-            yield command
-
-
-def _command(content: mmap.mmap, place: int) -> tuple[list[bytes], int] | None:
-    count, place = _number(content, place, b"*")
-    parts = []
-    for _ in range(count):
-        length, place = _number(content, place, b"$")
-        if place + length + 2 > len(content):
-            return None
-        parts.append(content[place : place + length])
-        place += length + 2
-    return (parts, place) if place <= len(content) and len(parts) == count > 0 else None
-
-
-def _number(content: mmap.mmap, place: int, sign: bytes) -> tuple[int, int]:
-    """A line's number and where the next line begins; 0 and the end where the file is cut off."""
-    end = content.find(b"\r\n", place)
-    if end < 0:
-        return 0, len(content) + 1
-    assert content[place : place + 1] == sign, f"no {sign!r} at byte {place} of the append-only file"
-    return int(content[place + 1 : end]), end + 2
+    """Each command of a file; one that is cut off at the end is left out, as Redis does."""
+    reader = hiredis.Reader()
+    with file.open("rb") as opened:
+        while part := opened.read(PART_BYTES):
+            reader.feed(part)
+            while (command := reader.gets()) is not False:
+                yield command

@@ -14,7 +14,7 @@ import numpy as np
 
 SAMPLE_SECONDS = 1.0
 
-WARM_UP_SECONDS = 30.0
+WARM_UP_SECONDS = 60.0
 """Of each process's life: it imports, loads, warms up and fills its caches."""
 
 GROWTH_MB_PER_MINUTE = 1.0

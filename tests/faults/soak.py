@@ -33,6 +33,9 @@ ROLES = ("HTTP worker 0", "HTTP worker 1", "engine 0 on cpu")
 class Soak:
     """Plays and kills by turns, and judges each evaluation when it is over.
 
+    Two replicas are asked in turn. Processes of the first are killed; the second one lives through all of it, so that
+    its memory shows what a short life would not.
+
     Attributes:
         kills: of each role.
         lost, doubled, unequal: steps, steps, evaluations.
@@ -44,12 +47,13 @@ class Soak:
         self._site = site
         self._random = random.Random(seed)
         self._quiet = Lock()
-        self.workload = Workload(site.first.url, site.size, on_round=self._judge)
+        self.workload = Workload(site.relay.url, site.size, on_round=self._judge)
         self.memory = Memory(self._processes)
 
     def run(self, seconds: float) -> None:
         """Until the time is over and the evaluation under way is played."""
         self._site.redis.begin_file_anew()
+        self._site.relay.targets = (self._site.first.port, self._site.second.port)
         self.workload.begin()
         self.memory.begin()
         until = time.monotonic() + seconds
@@ -92,6 +96,7 @@ class Soak:
         first = self._site.first
         return {
             "supervisor": first.pid,
+            "second replica": self._site.second.pid,
             "redis": self._site.redis.pid,
             **{role: first.child(role) for role in ROLES},
         }

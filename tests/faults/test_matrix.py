@@ -36,7 +36,7 @@ def cases() -> Iterator[object]:
         yield pytest.param(fault, id=fault.name, marks=[UNTIL_CLIENTS_RESTORE] if waiting else [])
 
 
-@pytest.mark.parametrize("fault", cases())
+@pytest.mark.parametrize("fault", list(cases()))
 def test_no_step_is_lost_doubled_or_another_through(site: Site, fault: Fault) -> None:
     if fault.happen is upgrade_rolling and not has_history():
         pytest.skip("this checkout does not hold the version before")

@@ -1,4 +1,4 @@
-"""Five times what a service can answer: it refuses at once, goes on answering the others, and is soon itself again."""
+"""Five times what a service can answer: it refuses at once, answers the others, and is soon itself again."""
 
 from __future__ import annotations
 
