@@ -1,6 +1,6 @@
 """Overload: what a service does with five times what it can answer: who is refused, how fast, who waits how long.
 
-    python benchmarks/overload.py [--times 5] [--seconds 10] [--threads N] [--out FILE] [--json FILE]
+    python benchmarks/overload.py [--times 5] [--seconds 10] [--queue-seconds S] [--threads N] [--out FILE] [--json FILE]
 
 One service, asked by robots who never ask again when they are refused: first at its capacity, which a closed loop
 finds in the same run, then at so many times that, then at half of it. Requests come as a Poisson process; a latency
@@ -217,6 +217,7 @@ def main() -> None:
         folder = Path(temporary)
         write_random(folder / "policies" / "slow", SLOW)
         words = ("--device", "cpu", "--threads", str(options.threads), "--batch-limit", str(BATCH_LIMIT))
+        words += ("--queue-seconds", str(options.queue_seconds))
         with serving(folder / "policies", folder / "data", *words) as service:
             outcome = asyncio.run(measure(service.url, options.times, options.seconds))
     print(page(outcome, options.threads), end="")
@@ -230,6 +231,7 @@ def _parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--times", type=float, default=5.0, help="the overload, in capacities")
     parser.add_argument("--seconds", type=float, default=10.0, help="of each load, after warm-up")
+    parser.add_argument("--queue-seconds", type=float, default=0.5, help="the service's option")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of a forward pass")
     parser.add_argument("--out", type=Path, help="also write the page here")
     parser.add_argument("--json", type=Path, help="also write the figures here")

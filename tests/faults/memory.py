@@ -17,8 +17,11 @@ SAMPLE_SECONDS = 1.0
 WARM_UP_SECONDS = 60.0
 """Of each process's life: it imports, loads, warms up and fills its caches."""
 
+JUDGED_SECONDS = 100.0
+"""Of a life after that; over a few seconds a slope says nothing."""
+
 GROWTH_MB_PER_MINUTE = 1.0
-"""More than this is growth. An episode leaked whole at ten a second would be ten times as much."""
+"""More than this is growth; a soak of half an hour answers some hundred thousand steps."""
 
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
@@ -51,12 +54,12 @@ class Memory:
         return [(role, len(self._of(role)), self._largest(role), self.growth(role)) for role in roles]
 
     def growth(self, role: str) -> float:
-        """The slope that fits all lives of a role after their warm-up, each from a level of its own."""
+        """The slope that fits all long lives of a role after their warm-up, each from a level of its own."""
         product = square = 0.0
         for life in self._of(role):
             times, sizes = np.array(life).T
             late = times >= times[0] + WARM_UP_SECONDS
-            if late.sum() > 1:
+            if late.any() and np.ptp(times[late]) >= JUDGED_SECONDS:
                 centred = times[late] - times[late].mean()
                 product += float(centred @ sizes[late])
                 square += float(centred @ centred)

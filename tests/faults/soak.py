@@ -33,8 +33,8 @@ ROLES = ("HTTP worker 0", "HTTP worker 1", "engine 0 on cpu")
 class Soak:
     """Plays and kills by turns, and judges each evaluation when it is over.
 
-    Two replicas are asked in turn. Processes of the first are killed; the second lives through all of it, so that its
-    memory shows what a short life would not.
+    Two replicas are asked in turn. Processes of the first are killed; the second lives through all of it, so that
+    its memory shows what a short life would not.
 
     Attributes:
         kills: of each role.

@@ -60,7 +60,7 @@ def judge(
         steps=workload.steps,
         lost=sum(lost_steps(recorded, result) for recorded, result in episodes),
         doubled=sum(doubled_steps(recorded, result) for recorded, result in episodes),
-        equal=all(same_bits(played, undisturbed) for played in workload.rounds),
+        equal=workload.failure is None and all(same_bits(played, undisturbed) for played in workload.rounds),
         errors=errors + workload.outcomes["500"],
         longest_gap_ms=1000 * workload.longest_wait,
         failure="" if workload.failure is None else str(workload.failure),
