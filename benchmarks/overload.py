@@ -1,6 +1,6 @@
 """Overload: what a service does with five times what it can answer: who is refused, how fast, who waits how long.
 
-    python benchmarks/overload.py [--times 5] [--seconds 10] [--queue-seconds S] [--threads N] [--out FILE] [--json FILE]
+    python benchmarks/overload.py [--times 5] [--seconds 10] [--queue-seconds S] [--threads N] [--out F] [--json F]
 
 One service, asked by robots who never ask again when they are refused: first at its capacity, which a closed loop
 finds in the same run, then at so many times that, then at half of it. Requests come as a Poisson process; a latency
@@ -45,7 +45,10 @@ BATCH_LIMIT = 16
 EPISODES = 128
 """More than can be under way at once, so that the load does not depend on the answers."""
 
-CLOSED_LOOP_CALLERS = 64
+CLOSED_LOOP_CALLERS = 32
+
+REFUSED_SECONDS = 0.05
+"""Pause of a caller of the closed loop who was refused; those of the open loop do not insist."""
 
 HEAD = "load|asked/s|answered/s|p50 ms|p99|refused/s|p50 ms|p99|other errors"
 
@@ -137,6 +140,7 @@ async def capacity(robots: Robots, seconds: float) -> float:
         while (now := time.perf_counter()) < until:
             asked = await robots.ask(now)
             answered += not asked.refused
+            await asyncio.sleep(REFUSED_SECONDS * asked.refused)
 
     await asyncio.gather(*(caller() for _ in range(CLOSED_LOOP_CALLERS)))
     return answered / seconds
