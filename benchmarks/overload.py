@@ -176,6 +176,7 @@ class Outcome:
         """What is promised."""
         usual, crowded, after = self.loads
         return {
+            "refused_p50_ms": crowded.percentile(50, refused=True),
             "refused_p99_ms": crowded.percentile(99, refused=True),
             "admitted_p99_ms": crowded.percentile(99, refused=False),
             "capacity_p99_ms": usual.percentile(99, refused=False),
