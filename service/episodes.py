@@ -182,12 +182,11 @@ class Episodes:
 
         None for one that is unknown or has expired, the failure for one that this service cannot read.
         """
-        commands: list[Arguments] = []
-        for name in names:
-            meta, ring = keys(name)
-            commands += [("HGETALL", meta), ("PTTL", meta), ("GET", ring)]
-        answers = await self._store.read(commands)
-        return [_stored(name, *answers[3 * index : 3 * index + 3]) for index, name in enumerate(names)]
+        found = await self._store.read_each([_read_commands(*keys(name)) for name in names])
+        return [
+            answer if isinstance(answer, StoreUnavailable) else _stored(name, *answer)
+            for name, answer in zip(names, found, strict=True)
+        ]
 
     async def commit(self, commits: Sequence[Commit]) -> list[Decision | StoreUnavailable]:
         """Commit a batch in one round trip; each stands alone."""
@@ -218,6 +217,10 @@ def keys(name: EpisodeName) -> tuple[str, str]:
     """The keys of an episode; the only place that makes them."""
     tag = f"lamo:{{{name.owner}/{name.id}}}"
     return f"{tag}:meta", f"{tag}:ring"
+
+
+def _read_commands(meta: str, ring: str) -> list[Arguments]:
+    return [("HGETALL", meta), ("PTTL", meta), ("GET", ring)]
 
 
 def _fields(meta: EpisodeMeta) -> dict[str, str | int]:

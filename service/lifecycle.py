@@ -10,6 +10,8 @@ from types import TracebackType
 from typing import Self
 
 from service.acting import Acting
+from service.cluster import ClusterStore
+from service.cluster_url import ClusterUrl
 from service.embedded import EmbeddedRedis
 from service.engine import Engine
 from service.episodes import Episodes
@@ -150,9 +152,12 @@ def _engine(settings: Settings) -> Engine:
 
 
 def _store(settings: Settings, metrics: Metrics, embedded: EmbeddedRedis | None) -> Store:
-    return Store(
-        embedded.url if embedded is not None else str(settings.redis_url),
+    url = embedded.url if embedded is not None else str(settings.redis_url)
+    kind = ClusterStore if ClusterUrl.names(url) else Store
+    return kind(
+        url,
         metrics,
         timeout_seconds=settings.store_timeout_seconds,
         connections=settings.store_connections,
+        password_file=None if embedded is not None else settings.redis_password_file,
     )

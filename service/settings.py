@@ -36,7 +36,13 @@ class Settings(BaseSettings):
         description="addresses or networks, with commas, whose X-Forwarded-For names the client in logs; "
         "from all others the header is ignored",
     )
-    redis_url: str | None = Field(None, description="keep episodes in this Redis instead of a private one")
+    redis_url: str | None = Field(
+        None,
+        description="keep episodes in this Redis, or Redis Cluster (redis+cluster://), instead of a private one",
+    )
+    redis_password_file: Path | None = Field(
+        None, description="file with the password of Redis; read again for each new connection"
+    )
     data_dir: Path = Field(Path(".lamo"), description="folder of the private Redis")
     fsync: Literal["always", "everysec"] = Field(
         "everysec", description="the private Redis writes to disk before each answer, or every second"
@@ -81,7 +87,7 @@ class Settings(BaseSettings):
         20.0, gt=0, le=3600, description="how long a client may take to send a request, or to take its answer"
     )
     store_timeout_seconds: float = Field(2.0, gt=0, description="a Redis command that takes longer is answered 503")
-    store_connections: int = Field(8, ge=2, description="connections to Redis")
+    store_connections: int = Field(8, ge=2, description="connections to Redis, or to each node of its cluster")
     grace_seconds: float = Field(
         20.0, ge=0, description="after SIGTERM, how long requests under way may take to finish"
     )

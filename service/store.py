@@ -5,20 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
-import hiredis
-from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.asyncio import Redis
+from redis.exceptions import NoScriptError, RedisError
 
-from lamo.errors import ConfigError, StoreUnavailable
+from lamo.errors import StoreUnavailable
+from service.connecting import Connecting, exchange
 from service.metrics import Metrics
 from service.scripts import Arguments, Call
-
-RETRY_AFTER_MS = 200
+from service.unavailable import RETRY_AFTER_MS, unavailable
 
 
 class Store:
@@ -27,37 +24,30 @@ class Store:
     Attributes:
         url: where Redis is, `redis://`, `rediss://` or `unix://`.
         timeout_seconds: how long one pipeline may take, wait for a connection and tries included.
-        connections: how many commands or pipelines are under way at most; others wait for their turn.
     """
 
-    def __init__(self, url: str, metrics: Metrics, *, timeout_seconds: float, connections: int) -> None:
+    def __init__(
+        self,
+        url: str,
+        metrics: Metrics,
+        *,
+        timeout_seconds: float,
+        connections: int,
+        password_file: Path | None = None,
+    ) -> None:
         self.url = url
         self.metrics = metrics
         self.timeout_seconds = timeout_seconds
-        self.connections = connections
+        self._connecting = Connecting(timeout_seconds, connections, password_file)
         self._redis: Redis | None = None
 
     async def open(self) -> None:
-        """Make the connection pool; connections are made when they are needed.
+        """Make the client; connections are made when they are needed.
 
         Raises:
-            ConfigError: the URL is none.
+            ConfigError: the URL is none, or names files that cannot be used.
         """
-        try:
-            pool = BlockingConnectionPool.from_url(
-                self.url,
-                max_connections=self.connections,
-                timeout=self.timeout_seconds,
-                socket_timeout=self.timeout_seconds,
-                socket_connect_timeout=self.timeout_seconds,
-                # Once, at once, for a connection that died while idle: every script may run twice.
-                retry=Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
-            )
-        except ValueError as error:
-            raise ConfigError(f"redis_url cannot be used: {error}") from error  # not the URL: it has the password
-        # A mixin, because the class depends on the URL: TCP, TLS or a Unix socket.
-        pool.connection_class = type("PackedConnection", (_Packing, pool.connection_class), {})
-        self._redis = Redis.from_pool(pool)
+        self._redis = self._connecting.client(self.url)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -75,10 +65,8 @@ class Store:
             raise StoreUnavailable("the episode store is not open", retry_after_ms=RETRY_AFTER_MS)
         with self._named_errors():
             # The library's own timeouts hold for each of its tries: connecting, greeting, connecting again.
-            async with asyncio.timeout(self.timeout_seconds), self._redis.pipeline(transaction=False) as pipe:
-                for command in commands:
-                    pipe.execute_command(*command)
-                answers: list[Any] = await pipe.execute(raise_on_error=False)
+            async with asyncio.timeout(self.timeout_seconds):
+                answers = await exchange(self._redis, commands)
         self.metrics.redis_up.set(1)
         return answers
 
@@ -94,7 +82,7 @@ class Store:
             again = await self.pipeline([calls[index].by_source for index in unknown])
             for index, answer in zip(unknown, again, strict=True):
                 answers[index] = answer
-        return [_refused(answer) if isinstance(answer, Exception) else answer for answer in answers]
+        return [unavailable(answer) if isinstance(answer, Exception) else answer for answer in answers]
 
     async def read(self, commands: Sequence[Arguments]) -> list[Any]:
         """Answers of commands that are either all answered or none.
@@ -102,11 +90,19 @@ class Store:
         Raises:
             StoreUnavailable: Redis did not answer or refused one of them.
         """
-        answers = await self.pipeline(commands)
-        for answer in answers:
-            if isinstance(answer, Exception):
-                raise _refused(answer)
+        [answers] = await self.read_each([commands])
+        if isinstance(answers, StoreUnavailable):
+            raise answers
         return answers
+
+    async def read_each(self, groups: Sequence[Sequence[Arguments]]) -> list[list[Any] | StoreUnavailable]:
+        """Answers to groups of commands in one go; one that is not answered whole has the failure as its answer.
+
+        Raises:
+            StoreUnavailable: Redis did not answer at all.
+        """
+        answers = iter(await self.pipeline([command for group in groups for command in group]))
+        return [_whole([next(answers) for _ in group]) for group in groups]
 
     @contextmanager
     def _named_errors(self) -> Iterator[None]:
@@ -114,28 +110,11 @@ class Store:
             yield
         except (RedisError, OSError, TimeoutError) as error:
             self.metrics.redis_up.set(0)
-            raise _away(error) from error
+            raise unavailable(error) from error
 
 
-class _Packing:
-    """Commands packed by hiredis, which redis-py asks to read answers only: a tenth of a commit's time."""
-
-    def pack_command(self, *arguments: str | bytes | int) -> list[bytes]:
-        """The bytes of one command."""
-        return [hiredis.pack_command(arguments)]  # type: ignore[arg-type]  # any number of them
-
-
-def _away(error: Exception) -> StoreUnavailable:
-    sentence = str(error).strip() or ("not in time" if isinstance(error, TimeoutError) else type(error).__name__)
-    return StoreUnavailable(
-        f"the episode store did not answer ({sentence}); the step may or may not be committed, "
-        "send the same request again",
-        retry_after_ms=RETRY_AFTER_MS,
-    )
-
-
-def _refused(error: Exception) -> StoreUnavailable:
-    """LOADING, READONLY, MISCONF, OOM, CLUSTERDOWN, TRYAGAIN and whatever else a Redis says instead of running."""
-    status = getattr(error, "status_code", None) if isinstance(error, ResponseError) else None
-    sentence = f"{status} {error}" if status else str(error)
-    return StoreUnavailable(f"the episode store refused: {sentence}", retry_after_ms=RETRY_AFTER_MS)
+def _whole(answers: list[Any]) -> list[Any] | StoreUnavailable:
+    for answer in answers:
+        if isinstance(answer, Exception):
+            return unavailable(answer)
+    return answers

@@ -19,12 +19,15 @@ import pytest
 
 from lamo.policy import Policy
 from service.app import create_app
+from service.cluster import ClusterStore
+from service.cluster_url import ClusterUrl
 from service.embedded import EmbeddedRedis, redis_executable
 from service.engine import Engine
 from service.lifecycle import Lifecycle
 from service.metrics import Metrics
 from service.settings import Settings
 from service.store import Store
+from tests.service.clusters import RunningCluster
 
 OBSERVATION = [0.5, -1.0, 2.0, 0.25, 0.0]
 
@@ -61,9 +64,21 @@ def newer_redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield from start_redis(tmp_path_factory.mktemp("newer-redis"))
 
 
+@pytest.fixture(scope="session")
+def cluster_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Three masters."""
+    cluster = RunningCluster(redis_executable(), tmp_path_factory.mktemp("cluster"))
+    try:
+        cluster.start()
+        yield cluster.url
+    finally:
+        cluster.stop()
+
+
 @asynccontextmanager
 async def open_store(url: str, **options: Any) -> AsyncIterator[Store]:
-    store = Store(url, Metrics(), **{"timeout_seconds": 5.0, "connections": 4} | options)
+    kind = ClusterStore if ClusterUrl.names(url) else Store
+    store = kind(url, Metrics(), **{"timeout_seconds": 5.0, "connections": 4} | options)
     await store.open()
     try:
         yield store

@@ -45,9 +45,11 @@ def commit_of(meta: EpisodeMeta, first: int, contents: list[int]) -> Commit:
     return Commit(meta.name, meta.epoch, first, K, 1.5, -0.25, records)
 
 
-@pytest.fixture(params=["embedded", "newer"])
+@pytest.fixture(params=["embedded", "newer", "cluster"])
 def any_redis_url(request: pytest.FixtureRequest) -> str:
-    return request.getfixturevalue({"embedded": "redis_url", "newer": "newer_redis_url"}[request.param])
+    return request.getfixturevalue(
+        {"embedded": "redis_url", "newer": "newer_redis_url", "cluster": "cluster_url"}[request.param]
+    )
 
 
 class Model:

@@ -1,0 +1,119 @@
+"""A real Redis Cluster on loopback: redis-servers of its own, formed without any tool, each of them killable."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import redis
+
+SLOTS = 16384
+
+READY_SECONDS = 20.0
+
+
+class RunningRedis:
+    """One redis-server; its files outlive its death."""
+
+    def __init__(self, executable: str, port: int, directory: Path, options: Sequence[str]) -> None:
+        self.port = port
+        self._command = [executable, "--bind", "127.0.0.1", "--port", str(port), "--dir", str(directory), *options]
+        self._process: subprocess.Popen[bytes] | None = None
+        directory.mkdir(exist_ok=True)
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(
+            self._command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+
+    def signal(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        os.kill(self._process.pid, number)
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def ask(self, *command: str | int, **options: Any) -> Any:
+        """One command over a connection of its own."""
+        with redis.Redis(host="127.0.0.1", port=self.port, **options) as client:
+            return client.execute_command(*command)
+
+    def wait(self, what: str, *command: str | int, **options: Any) -> None:
+        """Until an answer has `what` in it."""
+        until = time.monotonic() + READY_SECONDS
+        while True:
+            answer: object = None
+            with contextlib.suppress(redis.RedisError):
+                answer = self.ask(*command, **options)
+                if what in str(answer):
+                    return
+            assert time.monotonic() < until, (self._command, what, answer)
+            time.sleep(0.02)
+
+
+class RunningCluster:
+    """Three masters with a third of the slots each, and no replicas."""
+
+    def __init__(self, executable: str, directory: Path) -> None:
+        options = ["--cluster-enabled", "yes", "--appendonly", "yes", "--appendfsync", "always", "--save", ""]
+        # One master away leaves the others serving; a node is held for dead after half a second.
+        options += ["--cluster-require-full-coverage", "no", "--cluster-node-timeout", "500"]
+        self.nodes = [
+            RunningRedis(executable, port, directory / str(port), options) for port in _ports_with_their_bus(3)
+        ]
+
+    @property
+    def url(self) -> str:
+        return "redis+cluster://" + ",".join(f"127.0.0.1:{node.port}" for node in self.nodes)
+
+    def start(self) -> None:
+        for node in self.nodes:
+            node.start()
+        for index, node in enumerate(self.nodes):
+            node.wait("True", "PING")
+            first, last = SLOTS * index // 3, SLOTS * (index + 1) // 3
+            node.ask("CLUSTER", "ADDSLOTS", *range(first, last))
+            node.ask("CLUSTER", "SET-CONFIG-EPOCH", index + 1)
+        for node in self.nodes[1:]:
+            self.nodes[0].ask("CLUSTER", "MEET", "127.0.0.1", node.port)
+        self.wait()
+
+    def wait(self) -> None:
+        """Until every node serves, and knows that the others do."""
+        for node in self.nodes:
+            node.wait("'cluster_slots_ok': '16384'", "CLUSTER INFO")
+            node.wait("'cluster_known_nodes': '3'", "CLUSTER INFO")
+            node.wait("'cluster_state': 'ok'", "CLUSTER INFO")
+
+    def owner(self, key: str) -> RunningRedis:
+        """The node that holds a key."""
+        slot = self.nodes[0].ask("CLUSTER", "KEYSLOT", key)
+        return next(node for index, node in enumerate(self.nodes) if slot < SLOTS * (index + 1) // 3)
+
+    def stop(self) -> None:
+        for node in self.nodes:
+            node.kill()
+
+
+def _ports_with_their_bus(count: int) -> Iterator[int]:
+    """Free ports of which the one 10000 above, where nodes speak among themselves, is free as well."""
+    with contextlib.ExitStack() as held:
+        port = 11000 + os.getpid() % 9000  # with their buses below the ports that clients are given
+        while count:
+            port += 1
+            with contextlib.suppress(OSError):
+                for each in (port, port + 10000):
+                    bound = held.enter_context(socket.socket())
+                    bound.bind(("127.0.0.1", each))
+                count -= 1
+                yield port
