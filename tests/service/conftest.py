@@ -27,7 +27,7 @@ from service.lifecycle import Lifecycle
 from service.metrics import Metrics
 from service.settings import Settings
 from service.store import Store
-from tests.service.clusters import RunningCluster
+from tests.service.redis_servers import RunningCluster
 
 OBSERVATION = [0.5, -1.0, 2.0, 0.25, 0.0]
 

@@ -1,4 +1,4 @@
-"""A real Redis Cluster on loopback: redis-servers of its own, formed without any tool, each of them killable."""
+"""Real redis-servers on loopback, single or as a cluster formed without any tool; each of them can be killed."""
 
 from __future__ import annotations
 
@@ -26,12 +26,22 @@ class RunningRedis:
         self.port = port
         self._command = [executable, "--bind", "127.0.0.1", "--port", str(port), "--dir", str(directory), *options]
         self._process: subprocess.Popen[bytes] | None = None
-        directory.mkdir(exist_ok=True)
+        directory.mkdir(parents=True, exist_ok=True)
 
     def start(self) -> None:
         self._process = subprocess.Popen(
             self._command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
+
+    def start_again(self) -> None:
+        """From wherever it is: dead, stopped, or alive as ever."""
+        if self._process is not None:
+            self.signal(signal.SIGCONT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(0.05)
+                self._process = None
+        if self._process is None:
+            self.start()
 
     def signal(self, number: signal.Signals) -> None:
         assert self._process is not None
@@ -47,6 +57,16 @@ class RunningRedis:
         """One command over a connection of its own."""
         with redis.Redis(host="127.0.0.1", port=self.port, **options) as client:
             return client.execute_command(*command)
+
+    def wait_listening(self) -> None:
+        until = time.monotonic() + READY_SECONDS
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", self.port)).close()
+                return
+            except OSError:
+                assert time.monotonic() < until, self._command
+                time.sleep(0.02)
 
     def wait(self, what: str, *command: str | int, **options: Any) -> None:
         """Until an answer has `what` in it."""
@@ -65,12 +85,11 @@ class RunningCluster:
     """Three masters with a third of the slots each, and no replicas."""
 
     def __init__(self, executable: str, directory: Path) -> None:
-        options = ["--cluster-enabled", "yes", "--appendonly", "yes", "--appendfsync", "always", "--save", ""]
+        self._executable, self._directory = executable, directory
+        self._options = ["--cluster-enabled", "yes", "--appendonly", "yes", "--appendfsync", "always", "--save", ""]
         # One master away leaves the others serving; a node is held for dead after half a second.
-        options += ["--cluster-require-full-coverage", "no", "--cluster-node-timeout", "500"]
-        self.nodes = [
-            RunningRedis(executable, port, directory / str(port), options) for port in _ports_with_their_bus(3)
-        ]
+        self._options += ["--cluster-require-full-coverage", "no", "--cluster-node-timeout", "500"]
+        self.nodes = [self._made(port) for port in _ports_with_their_bus(3)]
 
     @property
     def url(self) -> str:
@@ -80,7 +99,7 @@ class RunningCluster:
         for node in self.nodes:
             node.start()
         for index, node in enumerate(self.nodes):
-            node.wait("True", "PING")
+            node.wait_listening()
             first, last = SLOTS * index // 3, SLOTS * (index + 1) // 3
             node.ask("CLUSTER", "ADDSLOTS", *range(first, last))
             node.ask("CLUSTER", "SET-CONFIG-EPOCH", index + 1)
@@ -95,6 +114,22 @@ class RunningCluster:
             node.wait("'cluster_known_nodes': '3'", "CLUSTER INFO")
             node.wait("'cluster_state': 'ok'", "CLUSTER INFO")
 
+    def add_replica(self, master: RunningRedis) -> RunningRedis:
+        """One that takes the master's place when it dies."""
+        [port] = _ports_with_their_bus(1)
+        replica = self._made(port)
+        self.nodes.append(replica)
+        replica.start()
+        replica.wait_listening()
+        replica.ask("CLUSTER", "MEET", "127.0.0.1", master.port)
+        replica.wait("'cluster_known_nodes': '4'", "CLUSTER INFO")
+        replica.ask("CLUSTER", "REPLICATE", master.ask("CLUSTER", "MYID").decode())
+        replica.wait("'master_link_status': 'up'", "INFO", "replication")
+        return replica
+
+    def _made(self, port: int) -> RunningRedis:
+        return RunningRedis(self._executable, port, self._directory / str(port), self._options)
+
     def owner(self, key: str) -> RunningRedis:
         """The node that holds a key."""
         slot = self.nodes[0].ask("CLUSTER", "KEYSLOT", key)
@@ -103,6 +138,19 @@ class RunningCluster:
     def stop(self) -> None:
         for node in self.nodes:
             node.kill()
+
+
+@contextlib.contextmanager
+def running_redis(executable: str, directory: Path, *options: str) -> Iterator[RunningRedis]:
+    """A single one that answers."""
+    [port] = _ports_with_their_bus(1)
+    server = RunningRedis(executable, port, directory, options)
+    try:
+        server.start()
+        server.wait_listening()
+        yield server
+    finally:
+        server.kill()
 
 
 def _ports_with_their_bus(count: int) -> Iterator[int]:
