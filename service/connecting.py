@@ -16,6 +16,7 @@ from redis.backoff import NoBackoff
 from redis.credentials import CredentialProvider
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
+from redis.maint_notifications import MaintNotificationsConfig
 
 from lamo.errors import ConfigError
 from service.scripts import Arguments
@@ -68,6 +69,9 @@ class Connecting:
             "socket_connect_timeout": self.timeout_seconds,
             # Once, at once, for a connection that died while idle: every script may run twice.
             "retry": Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
+            # Two more commands for each connection that a user of few rights would need, and longer timeouts.
+            "driver_info": None,
+            "maint_notifications_config": MaintNotificationsConfig(enabled=False),
         }
         pool = BlockingConnectionPool(**options)
         # A mixin, because the class depends on the URL: TCP, TLS or a Unix socket.

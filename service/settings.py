@@ -38,6 +38,7 @@ class Settings(BaseSettings):
     )
     redis_url: str | None = Field(
         None,
+        repr=False,  # it may have a password
         description="keep episodes in this Redis, or Redis Cluster (redis+cluster://), instead of a private one",
     )
     redis_password_file: Path | None = Field(

@@ -52,15 +52,20 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def newer_redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def newer_redis() -> str:
     """The redis-server on PATH, where it is another one of version 7 or newer."""
     found = shutil.which("redis-server")
     told = found and subprocess.run([found, "--version"], check=True, capture_output=True, text=True).stdout
     match = re.search(r"v=(\d+)", told or "")
-    if match is None or int(match[1]) < 7 or found == redis_executable():
+    if found is None or match is None or int(match[1]) < 7 or found == redis_executable():
         pytest.skip("no redis-server of version 7 or newer on PATH")
+    return found
+
+
+@pytest.fixture(scope="session")
+def newer_redis_url(newer_redis: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("service.embedded.redis_executable", lambda: found)
+        patch.setattr("service.embedded.redis_executable", lambda: newer_redis)
         yield from start_redis(tmp_path_factory.mktemp("newer-redis"))
 
 

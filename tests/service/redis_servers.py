@@ -22,9 +22,12 @@ READY_SECONDS = 20.0
 class RunningRedis:
     """One redis-server; its files outlive its death."""
 
-    def __init__(self, executable: str, port: int, directory: Path, options: Sequence[str]) -> None:
+    def __init__(
+        self, executable: str, port: int, directory: Path, options: Sequence[str], *, tls: bool = False
+    ) -> None:
         self.port = port
-        self._command = [executable, "--bind", "127.0.0.1", "--port", str(port), "--dir", str(directory), *options]
+        listening = ["--port", "0", "--tls-port", str(port)] if tls else ["--port", str(port)]
+        self._command = [executable, "--bind", "127.0.0.1", *listening, "--dir", str(directory), *options]
         self._process: subprocess.Popen[bytes] | None = None
         directory.mkdir(parents=True, exist_ok=True)
 
@@ -141,10 +144,10 @@ class RunningCluster:
 
 
 @contextlib.contextmanager
-def running_redis(executable: str, directory: Path, *options: str) -> Iterator[RunningRedis]:
-    """A single one that answers."""
+def running_redis(executable: str, directory: Path, *options: str, tls: bool = False) -> Iterator[RunningRedis]:
+    """A single one that listens."""
     [port] = _ports_with_their_bus(1)
-    server = RunningRedis(executable, port, directory, options)
+    server = RunningRedis(executable, port, directory, options, tls=tls)
     try:
         server.start()
         server.wait_listening()

@@ -110,3 +110,13 @@ def test_a_port_that_is_taken_is_told_with_its_number(checkpoint_directory, caps
             main(["--policies", str(checkpoint_directory.parent), "--port", str(port), "--workers", workers]) == 2
         )
     assert f"cannot listen on 127.0.0.1 port {port}" in capsys.readouterr().err
+
+
+def test_help_and_settings_never_show_the_password_of_redis(monkeypatch, capsys, tmp_path):
+    monkeypatch.setenv("LAMO_REDIS_URL", "redis://lamo:s3cret@host")
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    assert "LAMO_REDIS_URL" in (told := capsys.readouterr().out)
+    settings = Settings.read({"policies": tmp_path})
+    assert settings.redis_url == "redis://lamo:s3cret@host"
+    assert "s3cret" not in told + repr(settings)
