@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 from redis.exceptions import ResponseError
 
 from lamo.errors import StoreUnavailable
 
 RETRY_AFTER_MS = 200
+
+_IN_A_SCRIPT = re.compile(r"^Error running script .*: @user_script: ?\d+: -")
+"""What Redis 6.2 puts before a refusal met by a script."""
 
 
 def unavailable(error: Exception) -> StoreUnavailable:
@@ -21,7 +26,9 @@ def unavailable(error: Exception) -> StoreUnavailable:
     sentence = str(error).strip().partition(", with args")[0]
     status = getattr(error, "status_code", None)
     if status is not None or isinstance(error, ResponseError):
-        named = f"{status} {sentence}" if status else sentence
+        named, in_a_script = _IN_A_SCRIPT.subn("", sentence)
+        if status and not in_a_script:
+            named = f"{status} {sentence}"
         return StoreUnavailable(f"the episode store refused: {named}", retry_after_ms=RETRY_AFTER_MS)
     if not sentence:
         sentence = "not in time" if isinstance(error, TimeoutError) else type(error).__name__

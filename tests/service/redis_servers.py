@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 SLOTS = 16384
 
@@ -26,14 +28,18 @@ class RunningRedis:
         self, executable: str, port: int, directory: Path, options: Sequence[str], *, tls: bool = False
     ) -> None:
         self.port = port
+        self.directory = directory
         listening = ["--port", "0", "--tls-port", str(port)] if tls else ["--port", str(port)]
         self._command = [executable, "--bind", "127.0.0.1", *listening, "--dir", str(directory), *options]
         self._process: subprocess.Popen[bytes] | None = None
         directory.mkdir(parents=True, exist_ok=True)
 
-    def start(self) -> None:
+    def start(self, *options: str) -> None:
         self._process = subprocess.Popen(
-            self._command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            [*self._command, *options],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
 
     def start_again(self) -> None:
@@ -58,8 +64,26 @@ class RunningRedis:
 
     def ask(self, *command: str | int, **options: Any) -> Any:
         """One command over a connection of its own."""
-        with redis.Redis(host="127.0.0.1", port=self.port, **options) as client:
+        with redis.Redis(host="127.0.0.1", port=self.port, retry=Retry(NoBackoff(), 0), **options) as client:
             return client.execute_command(*command)
+
+    def leave(self, *command: str | int) -> redis.Connection:
+        """Send a command and wait for no answer."""
+        connection = redis.Connection(host="127.0.0.1", port=self.port)
+        connection.send_command(*command)
+        return connection
+
+    def wait_refusing(self, name: str) -> None:
+        """Until it says the name of a refusal to whatever it is asked."""
+        until = time.monotonic() + READY_SECONDS
+        said: object = None
+        while name != getattr(said, "status_code", None) and not str(said).startswith(name):
+            assert time.monotonic() < until, (self._command, name, said)
+            time.sleep(0.02)
+            try:
+                said = self.ask("GET", "any")
+            except redis.RedisError as refusal:
+                said = refusal
 
     def wait_listening(self) -> None:
         until = time.monotonic() + READY_SECONDS
