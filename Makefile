@@ -13,7 +13,7 @@ BIN    := $(VENV)/bin
 CORES   = $(shell $(PYTHON) -c 'import os; print(os.cpu_count())')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo own-task test check faults soak lint types bench bench-peers gpu-wheels fuzz audit sbom serve clean
+.PHONY: help setup demo own-task test check store-machine faults soak lint types bench bench-peers gpu-wheels fuzz audit sbom serve clean
 
 help:                 ## List the commands
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -46,6 +46,9 @@ faults: setup         ## Kill, cut, pause, repeat: the fault matrix on this mach
 
 soak: setup           ## 200 episodes at a time for MINUTES, a kill every 20 s, the memory of every process watched
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.soak --minutes $(MINUTES)
+
+store-machine: setup  ## The store against a dictionary, forty times as long as in `make test`: ten minutes
+	$(BIN)/python -m pytest -q tests/service/test_store_machine.py --hypothesis-profile=long
 
 lint: setup           ## Style, formatting and import rules
 	$(BIN)/ruff check .

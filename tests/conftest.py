@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 
 from lamo import checkpoint
 from lamo.config import ActionSpace, ObservationSpace, PolicyConfig, TrunkConfig
@@ -15,6 +16,8 @@ from lamo.normalization import Normalization
 from lamo.policy import Policy
 
 torch.set_num_threads(1)  # small networks gain nothing from more, and wait for each other on busy machines
+
+settings.register_profile("long", max_examples=4000)  # `make store-machine`
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
