@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from service.callers import EpisodeName
+from service.callers import LOCAL_OWNER, EpisodeName
 from service.episodes import Commit, EpisodeMeta
 
 K = 3
@@ -13,7 +13,7 @@ RECORD_BYTES = 30
 
 def meta_of(episode_id: str, **changes: Any) -> EpisodeMeta:
     fields = {
-        "name": EpisodeName("team", episode_id),
+        "name": EpisodeName(LOCAL_OWNER, episode_id),
         "policy": "small",
         "revision": "0123456789ab",
         "hop": 2,

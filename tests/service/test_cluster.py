@@ -11,11 +11,12 @@ from collections.abc import Iterator
 import pytest
 
 from lamo.errors import ConfigError, StoreUnavailable
+from service.callers import LOCAL_OWNER, EpisodeName
 from service.embedded import redis_executable
 from service.episodes import Episodes, StartOutcome, Verdict, keys
 from tests.service.conftest import Service, content, open_store
 from tests.service.redis_servers import RunningCluster, RunningRedis, running_redis
-from tests.service.test_episodes import commit_of, meta_of
+from tests.service.stored import commit_of, meta_of
 
 pytestmark = pytest.mark.anyio
 
@@ -41,12 +42,16 @@ def cluster(own_cluster: RunningCluster) -> Iterator[RunningCluster]:
     own_cluster.wait()
 
 
+def name_of(episode_id: str) -> EpisodeName:
+    return EpisodeName(LOCAL_OWNER, episode_id)
+
+
 def ids_by_node(cluster: RunningCluster) -> dict[RunningRedis, str]:
     """An episode id for each node."""
     found: dict[RunningRedis, str] = {}
     while len(found) < len(cluster.nodes):
         episode_id = f"cluster-{secrets.token_hex(6)}"
-        found.setdefault(cluster.owner(keys(episode_id)[0]), episode_id)
+        found.setdefault(cluster.owner(keys(name_of(episode_id))[0]), episode_id)
     return found
 
 
@@ -149,28 +154,28 @@ async def test_a_slot_that_moves_is_followed(cluster):
         meta = meta_of(episode_id)
         await episodes.start(meta, b"x")
         await episodes.commit([commit_of(meta, 0, [1])])
-        slot = source.ask("CLUSTER", "KEYSLOT", keys(episode_id)[0])
+        slot = source.ask("CLUSTER", "KEYSLOT", keys(name_of(episode_id))[0])
         names = {node: node.ask("CLUSTER", "MYID").decode() for node in (source, target)}
         target.ask("CLUSTER", "SETSLOT", slot, "IMPORTING", names[source])
         source.ask("CLUSTER", "SETSLOT", slot, "MIGRATING", names[target])
 
         # Half of its keys there: nobody can tell what it holds, and somebody says so.
-        migrate(source, target, keys(episode_id)[:1])
+        migrate(source, target, keys(name_of(episode_id))[:1])
         [decision] = await episodes.commit([commit_of(meta, 1, [1])])
         assert isinstance(decision, StoreUnavailable)
         assert "TRYAGAIN" in decision.detail
         assert decision.retry_after_ms
 
-        migrate(source, target, keys(episode_id)[1:])
+        migrate(source, target, keys(name_of(episode_id))[1:])
         await commits(episodes, meta, 1)
         await commits(episodes, meta, 2)
         for node in cluster.nodes:
             node.ask("CLUSTER", "SETSLOT", slot, "NODE", names[target])
         await commits(episodes, meta, 3)
-        [stored] = await episodes.read([episode_id])
+        [stored] = await episodes.read([meta.name])
         assert stored.meta.committed_step == 3
         assert store.metrics.registry.get_sample_value("lamo_redis_up") == 1
-        await episodes.delete(episode_id)
+        await episodes.delete(meta.name)
         for node in cluster.nodes:
             node.ask("CLUSTER", "SETSLOT", slot, "NODE", names[source])
 
@@ -189,7 +194,7 @@ async def test_a_slot_that_nobody_holds_is_clusterdown_and_no_other_is(cluster):
     async with open_store(cluster.url) as store:
         episodes = Episodes(store)
         [(node, lost), (_, other), _] = ids_by_node(cluster).items()
-        slot = node.ask("CLUSTER", "KEYSLOT", keys(lost)[0])
+        slot = node.ask("CLUSTER", "KEYSLOT", keys(name_of(lost))[0])
         for each in cluster.nodes:
             each.ask("CLUSTER", "DELSLOTS", slot)
         try:
@@ -221,7 +226,7 @@ async def test_a_cluster_of_which_nothing_answers_is_told_in_time():
     async with open_store("redis+cluster://127.0.0.1:1,127.0.0.1:2", timeout_seconds=1) as store:
         async with asyncio.timeout(2):
             with pytest.raises(StoreUnavailable, match="did not answer"):
-                await Episodes(store).read(["a"])
+                await Episodes(store).read([name_of("a")])
         assert store.metrics.registry.get_sample_value("lamo_redis_up") == 0
 
 
@@ -229,7 +234,7 @@ async def test_a_single_redis_is_no_cluster(tmp_path):
     with running_redis(redis_executable(), tmp_path / "single") as redis:
         async with open_store(f"redis+cluster://127.0.0.1:{redis.port}") as store:
             with pytest.raises(StoreUnavailable, match="cluster support disabled"):
-                await Episodes(store).read(["a"])
+                await Episodes(store).read([name_of("a")])
 
 
 @pytest.mark.parametrize(

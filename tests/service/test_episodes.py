@@ -1,4 +1,4 @@
-"""The store on a real Redis, as a state machine against a dictionary, and its edges one by one."""
+"""The store's edges on a real Redis, one by one; test_store_machine.py has whole lives."""
 
 from __future__ import annotations
 
@@ -7,200 +7,18 @@ import dataclasses
 import secrets
 
 import pytest
-from hypothesis import HealthCheck, settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from lamo.errors import ConfigError, StoreUnavailable
 from service.callers import EpisodeName
-from service.episodes import Commit, Ending, EpisodeMeta, Episodes, StartOutcome, Verdict, keys
+from service.episodes import Episodes, StartOutcome, Verdict, keys
 from tests.service.conftest import open_store
-
-K = 3
-RECORD_BYTES = 30
-
-
-def meta_of(episode_id: str, **changes) -> EpisodeMeta:
-    fields = {
-        "name": EpisodeName("team", episode_id),
-        "policy": "small",
-        "revision": "0123456789ab",
-        "hop": 2,
-        "dtype": "float32",
-        "target_return": 0.1 + 0.2,
-        "return_to_go": 0.1 + 0.2,
-        "ttl_seconds": 60,
-        "labels": {"robot": 'ä"\n'},
-    }
-    return EpisodeMeta(**fields | changes)
-
-
-def record_of(step: int, content: int) -> bytes:
-    """What the scripts look at is the step, the digest and the length."""
-    return step.to_bytes(8, "little") + content.to_bytes(16, "little") + b"\x00\xff\r\n\x01\x02"
-
-
-def commit_of(meta: EpisodeMeta, first: int, contents: list[int]) -> Commit:
-    records = tuple(record_of(first + offset, content) for offset, content in enumerate(contents))
-    return Commit(meta.name, meta.epoch, first, K, 1.5, -0.25, records)
+from tests.service.stored import commit_of, meta_of
 
 
 @pytest.fixture(params=["embedded", "newer", "cluster"])
 def any_redis_url(request: pytest.FixtureRequest) -> str:
     return request.getfixturevalue(
         {"embedded": "redis_url", "newer": "newer_redis_url", "cluster": "cluster_url"}[request.param]
-    )
-
-
-class Model:
-    """What a dictionary would do."""
-
-    def __init__(self, meta: EpisodeMeta, start: int) -> None:
-        self.meta = meta
-        self.start = start
-        self.contents: list[int] = []
-        self.ending: tuple[int, int] | None = None
-
-    @property
-    def committed(self) -> int:
-        return len(self.contents) - 1
-
-    def commit(self, first: int, contents: list[int]) -> tuple[Verdict, int]:
-        last = first + len(contents) - 1
-        if first > self.committed + 1:
-            return Verdict.GAP, self.committed
-        if last <= self.committed - K:
-            return Verdict.TOO_OLD, self.committed
-        for step in range(max(first, self.committed - K + 1), min(last, self.committed) + 1):
-            if self.contents[step] != contents[step - first]:
-                return Verdict.CHANGED, self.committed
-        if last <= self.committed:
-            return Verdict.REPLAY, self.committed
-        if self.ending is not None:
-            return Verdict.ENDED, self.committed
-        self.contents += contents[self.committed + 1 - first :]
-        return Verdict.COMMITTED, self.committed
-
-    def end(self, step: int, content: int) -> Verdict:
-        if self.ending is not None:
-            return Verdict.REPLAY if self.ending == (step, content) else Verdict.CHANGED
-        if step > self.committed + 1:
-            return Verdict.GAP
-        if step <= self.committed:
-            return Verdict.TOO_OLD
-        self.ending = (step, content)
-        return Verdict.COMMITTED
-
-
-class StoreMachine(RuleBasedStateMachine):
-    """Any sequence of starts, commits, ends and deletes leaves Redis where it leaves a dictionary."""
-
-    url: str
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.runner = asyncio.Runner()
-        self.opened = open_store(self.url)
-        self.episodes = Episodes(self.runner.run(self.opened.__aenter__()))
-        self.ids = [f"machine-{secrets.token_hex(6)}" for _ in range(2)]
-        self.models: dict[str, Model] = {}
-        self.old_metas: dict[str, EpisodeMeta] = {}
-
-    def teardown(self) -> None:
-        for episode_id in self.ids:
-            self.runner.run(self.episodes.delete(EpisodeName("team", episode_id)))
-        self.runner.run(self.opened.__aexit__(None, None, None))
-        self.runner.close()
-
-    @initialize()
-    def one_lives(self) -> None:
-        self.start(0, 0)
-
-    @rule(which=st.integers(0, 1), content=st.integers(0, 1))
-    def start(self, which: int, content: int) -> None:
-        meta = meta_of(self.ids[which])
-        outcome = self.runner.run(self.episodes.start(meta, bytes([content])))
-        model = self.models.get(meta.episode_id)
-        if model is None:
-            assert outcome is StartOutcome.STARTED
-            self.models[meta.episode_id] = Model(meta, content)
-        else:
-            assert outcome is (StartOutcome.SAME if content == model.start else StartOutcome.EXISTS)
-
-    @rule(
-        which=st.integers(0, 1),
-        offset=st.integers(-5, 2),
-        contents=st.lists(st.integers(0, 1), min_size=1, max_size=4),
-    )
-    def commit(self, which: int, offset: int, contents: list[int]) -> None:
-        model = self.models.get(self.ids[which])
-        if model is None:
-            decision = self.decide(commit_of(meta_of(self.ids[which]), 0, contents))
-            assert decision.verdict is Verdict.MISSING
-            return
-        first = max(0, model.committed + offset)
-        decision = self.decide(commit_of(model.meta, first, contents))
-        assert (decision.verdict, decision.committed_step) == model.commit(first, contents)
-        if decision.verdict is Verdict.REPLAY:
-            last = first + len(contents) - 1
-            assert decision.stored == record_of(last, model.contents[last])
-
-    @rule(which=st.integers(0, 1))
-    def commit_under_an_earlier_epoch(self, which: int) -> None:
-        old = self.old_metas.get(self.ids[which])
-        if old is not None and self.ids[which] in self.models:
-            assert self.decide(commit_of(old, 0, [0])).verdict is Verdict.OTHER_EPOCH
-
-    @rule(which=st.integers(0, 1), offset=st.integers(0, 2), content=st.integers(0, 1))
-    def end(self, which: int, offset: int, content: int) -> None:
-        model = self.models.get(self.ids[which])
-        meta = meta_of(self.ids[which]) if model is None else model.meta
-        step = offset if model is None else max(0, model.committed + offset)
-        ending = Ending(meta.name, meta.epoch, step, bytes([step, content]), K, 2.5, -1.5, f"summary {content}")
-        decision = self.runner.run(self.episodes.end(ending))
-        if model is None:
-            assert decision.verdict is Verdict.MISSING
-            return
-        assert decision.verdict is model.end(step, content)
-        if decision.verdict in (Verdict.COMMITTED, Verdict.REPLAY):
-            assert decision.stored == f"summary {content}".encode()
-
-    @rule(which=st.integers(0, 1))
-    def delete(self, which: int) -> None:
-        self.runner.run(self.episodes.delete(EpisodeName("team", self.ids[which])))
-        model = self.models.pop(self.ids[which], None)
-        if model is not None:
-            self.old_metas[self.ids[which]] = model.meta
-
-    @invariant()
-    def what_is_read_is_what_was_written(self) -> None:
-        names = [EpisodeName("team", episode_id) for episode_id in self.ids]
-        for episode_id, stored in zip(self.ids, self.runner.run(self.episodes.read(names)), strict=True):
-            model = self.models.get(episode_id)
-            if model is None:
-                assert stored is None
-                continue
-            assert stored.meta.epoch == model.meta.epoch
-            assert stored.meta.committed_step == model.committed
-            assert stored.meta.ended == (model.ending is not None)
-            assert stored.meta.labels == model.meta.labels
-            assert stored.meta.target_return == model.meta.target_return
-            for step in range(max(0, model.committed - K + 1), model.committed + 1):
-                at = (step % K) * RECORD_BYTES
-                assert stored.ring[at : at + RECORD_BYTES] == record_of(step, model.contents[step])
-
-    def decide(self, commit: Commit):
-        [decision] = self.runner.run(self.episodes.commit([commit]))
-        return decision
-
-
-def test_the_store_does_what_a_dictionary_would(any_redis_url):
-    machine = type("Machine", (StoreMachine,), {"url": any_redis_url})
-    run_state_machine_as_test(
-        machine,
-        settings=settings(
-            max_examples=25, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
-        ),
     )
 
 

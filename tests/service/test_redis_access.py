@@ -18,7 +18,7 @@ from service.episodes import Episodes, StartOutcome
 from tests.service.certificates import Authority
 from tests.service.conftest import content, open_store
 from tests.service.redis_servers import SLOTS, RunningRedis, running_redis
-from tests.service.test_episodes import commit_of, meta_of
+from tests.service.stored import commit_of, meta_of
 
 pytestmark = pytest.mark.anyio
 
@@ -141,7 +141,7 @@ async def test_a_server_that_says_the_password_back_is_not_quoted(tmp_path):
     path = tmp_path / "old.sock"
     async with await asyncio.start_unix_server(old, path), open_store(f"unix://:s3cret@{path}") as store:
         with pytest.raises(StoreUnavailable, match="unknown command `HELLO`") as refused:
-            await Episodes(store).read(["a"])
+            await Episodes(store).read([meta_of("a").name])
     assert "s3cret" not in refused.value.detail
 
 
@@ -211,16 +211,16 @@ async def test_a_certificate_for_another_host_is_refused_unless_that_is_meant(se
     url = secure_url(secure, authority).replace("127.0.0.1", "localhost")
     async with open_store(url) as store:
         with pytest.raises(StoreUnavailable, match=r"CERTIFICATE_VERIFY_FAILED.*localhost"):
-            await Episodes(store).read(["a"])
+            await Episodes(store).read([meta_of("a").name])
     async with open_store(f"{url}&ssl_check_hostname=no") as store:
-        assert await Episodes(store).read(["a"]) == [None]
+        assert await Episodes(store).read([meta_of("a").name]) == [None]
 
 
 async def test_a_client_without_a_certificate_is_turned_away(secure, authority):
     url = secure_url(secure, authority).partition("&ssl_certfile")[0]
     async with open_store(url) as store:
         with pytest.raises(StoreUnavailable, match="did not answer"):
-            await Episodes(store).read(["a"])
+            await Episodes(store).read([meta_of("a").name])
 
 
 async def test_a_cluster_needs_no_more_rights_than_documented(secure, authority):
@@ -230,5 +230,5 @@ async def test_a_cluster_needs_no_more_rights_than_documented(secure, authority)
         episodes, meta = Episodes(store), meta_of("secure")
         assert await episodes.start(meta, b"x") is StartOutcome.STARTED
         await episodes.commit([commit_of(meta, 0, [1])])
-        await episodes.delete("secure")
+        await episodes.delete(meta.name)
     assert secure.ask("ACL", "LOG", **ADMIN, **tls) == []

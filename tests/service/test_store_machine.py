@@ -1,6 +1,7 @@
 """The store as a state machine: whatever is asked of it in whatever order, it does what a dictionary would.
 
-On Redis 6.2, on 7, and on a cluster of three nodes, by two replicas of the service. `make store-machine` looks longer.
+On Redis 6.2, on 7, and on a cluster of three nodes, by two replicas of the service.
+`make store-machine` looks longer.
 """
 
 from __future__ import annotations
@@ -18,7 +19,16 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from service.episodes import Commit, Ending, EpisodeMeta, Episodes, Restoration, StartOutcome, StoredEpisode, Verdict
+from service.episodes import (
+    Commit,
+    Ending,
+    EpisodeMeta,
+    Episodes,
+    Restoration,
+    StartOutcome,
+    StoredEpisode,
+    Verdict,
+)
 from service.episodes import keys as keys_of
 from service.store import Store
 from tests.service.conftest import open_store
@@ -138,8 +148,9 @@ class StoreMachine(RuleBasedStateMachine):
         return [(decision.verdict, decision.committed_step) for decision in decisions]
 
     @initialize()
-    def one_lives(self) -> None:
-        self.start(0, 0, b"\0")
+    def all_live(self) -> None:
+        for which in range(EPISODES):
+            self.start(which, 0, b"\0")
 
     @rule(which=which, replica=replica, digest=st.binary(min_size=1, max_size=1))
     def start(self, which: int, replica: int, digest: bytes) -> None:
@@ -177,6 +188,17 @@ class StoreMachine(RuleBasedStateMachine):
         first = self.step_at(which, offset)
         if model is not None and first in model.records:
             self.commit(which, replica, offset, [model.records[step] for step in range(first, model.committed + 1)])
+
+    @rule(which=which, replica=replica, offset=st.integers(-3, 1), contents=contents)
+    def commit_around_the_oldest(self, which: int, replica: int, offset: int, contents: list[int]) -> None:
+        model = self.models.get(which)
+        if model is not None and model.committed > -1:
+            first = max(0, model.kept[0] + offset)
+            same = [model.records.get(step, content) for step, content in enumerate(contents, first)]
+            for sent in (same, contents):
+                assert self.decided(replica, [commit_of(model.meta, first, sent)]) == [
+                    self.expected(which, first, sent)
+                ]
 
     @rule(replica=replica, contents=contents)
     def commit_to_an_earlier_epoch(self, replica: int, contents: list[int]) -> None:
@@ -300,7 +322,7 @@ def test_the_store_does_what_a_dictionary_would(request: pytest.FixtureRequest, 
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=settings.default.max_examples // 4,
+            max_examples=settings.default.max_examples // 3,
             stateful_step_count=25,
             deadline=None,
             suppress_health_check=list(HealthCheck),
