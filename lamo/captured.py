@@ -8,7 +8,8 @@ Where there is no CUDA the same pass runs without a graph, for tests.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import product
 
 import numpy as np
 import torch
@@ -33,24 +34,32 @@ def buckets(largest: int) -> list[int]:
 
 
 class CapturedPasses:
-    """Steps and fills of up to `largest` rows each."""
+    """Steps and fills of up to `largest` rows each, once `capture` is through."""
 
     def __init__(
         self, network: InferenceNetwork, memory: Memory, scaling: Scaling, config: PolicyConfig, largest: int
     ) -> None:
+        self._network = network
         self._memory = memory
+        self._scaling = scaling
+        self._config = config
         self._timesteps = config.context_length
         self._largest = largest
         self._buckets = buckets(largest)
+        self._passes: dict[tuple[int, bool], _Pass] = {}
+
+    def capture(self) -> Iterator[None]:
+        """Capture pass by pass; in between the device is free for others."""
+        network, memory, scaling, config = self._network, self._memory, self._scaling, self._config
         capturing = _Capturing(scaling.device) if scaling.device.type == "cuda" else None
         # A window of one timestep never stands still: there are no steps, and no room for one's three tokens.
         kinds = (True, False) if config.context_length > 1 else (False,)
         # The largest first: what it takes from the graphs' one pool of memory serves all others.
-        self._passes = {
-            (rows, step): _Pass(network, memory, scaling, config, rows=rows, step=step, capturing=capturing)
-            for rows in reversed(self._buckets)
-            for step in kinds
-        }
+        for rows, step in product(reversed(self._buckets), kinds):
+            self._passes[rows, step] = _Pass(
+                network, memory, scaling, config, rows=rows, step=step, capturing=capturing
+            )
+            yield
 
     def __call__(
         self, windows: Sequence[EpisodeWindow], places: Sequence[Place | None]

@@ -8,7 +8,8 @@
 
 A policies folder holds `<name>/` as a checkpoint, or `<name>/<revision>/` with the served one named in a one-line
 file `current`, which names nothing outside. Links that whoever owns the folder put there are followed; names in
-requests are looked up among those found, and never become paths.
+requests are looked up among those found, and never become paths. Names that begin with a dot are workplaces, and
+nobody's.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import secrets
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
@@ -37,6 +39,7 @@ from lamo.normalization import Normalization
 CONFIG, WEIGHTS, STATISTICS = "config.json", "model.safetensors", "normalization.json"
 TRAINING, CARD, CURRENT = "training.json", "README.md", "current"
 
+REVISION_FILES = (CONFIG, WEIGHTS, STATISTICS)
 REVISION_DIGITS = 12
 
 DTYPE = "F32"
@@ -76,18 +79,27 @@ class Checkpoint:
         """
         if not directory.is_dir():
             raise CheckpointError(f"there is no checkpoint directory {directory}")
-        config = _read_section(directory / CONFIG, PolicyConfig.from_json)
-        normalization = _read_section(
-            directory / STATISTICS, lambda document: Normalization.from_json(document, config.observation.size)
-        )
+        config, normalization = read_description(directory)
         tensors = _read_tensors(directory / WEIGHTS, config)
         return cls(config, tensors, normalization, revision(directory))
+
+
+def read_description(directory: Path) -> tuple[PolicyConfig, Normalization]:
+    """What a checkpoint says of itself, without its weights.
+
+    Raises:
+        CheckpointError: a file is missing or not what it should be.
+    """
+    config = _read_section(directory / CONFIG, PolicyConfig.from_json)
+    return config, _read_section(
+        directory / STATISTICS, lambda document: Normalization.from_json(document, config.observation.size)
+    )
 
 
 def revision(directory: Path) -> str:
     """First 12 hex digits of a SHA-256 over config, weights and statistics: the card's typos are no new policy."""
     digest = hashlib.sha256()
-    for name in (CONFIG, WEIGHTS, STATISTICS):
+    for name in REVISION_FILES:
         with _existing(directory / name).open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()[:REVISION_DIGITS]
@@ -141,19 +153,45 @@ def find(policies: Path) -> dict[str, Path]:
     """
     if not policies.is_dir():
         raise CheckpointError(f"there is no policies folder {policies}")
-    found = {}
-    for directory in sorted(policies.iterdir()):
-        if not directory.is_dir() or directory.name.startswith("."):
-            continue
-        if not _SERVED.fullmatch(directory.name):
-            raise CheckpointError(f"policies folder {policies} holds {directory.name!r}, which cannot be a name")
-        found[directory.name] = _served_revision(directory)
+    found = {directory.name: served_directory(directory) for directory in subdirectories(policies)}
     if not found:
         raise CheckpointError(f"policies folder {policies} holds no checkpoint directory")
     return found
 
 
-def _served_revision(directory: Path) -> Path:
+def subdirectories(directory: Path) -> list[Path]:
+    """Those that may be policies of a folder, or revisions of a policy, by name."""
+    return sorted(path for path in directory.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def publish(directory: Path, policy: Path) -> Path:
+    """Move a checkpoint to `<policy>/<revision>/` and let `current` name it; the revisions before it stay.
+
+    Services that look at the folder see the revision before or this one, whole, at any moment.
+
+    Raises:
+        CheckpointError: `policy` is a checkpoint itself.
+    """
+    if (policy / CONFIG).exists():
+        raise CheckpointError(f"{policy} is a checkpoint itself; revisions need a directory of their own")
+    chosen = policy / revision(directory)
+    policy.mkdir(parents=True, exist_ok=True)
+    if not chosen.exists():
+        directory.rename(chosen)
+    pointer = policy / f".{CURRENT}-{secrets.token_hex(4)}"
+    pointer.write_text(f"{chosen.name}\n", encoding="utf-8")
+    pointer.replace(policy / CURRENT)
+    return chosen
+
+
+def served_directory(directory: Path) -> Path:
+    """The checkpoint of a policy's directory that new episodes get.
+
+    Raises:
+        CheckpointError: the directory's name cannot be a policy's, or `current` points nowhere.
+    """
+    if not _SERVED.fullmatch(directory.name):
+        raise CheckpointError(f"{str(directory.parent)!r} holds {directory.name!r}, which cannot be a policy's name")
     pointer = directory / CURRENT
     if not pointer.exists():
         return directory

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,10 +63,12 @@ class Passes:
                 self._memory.clear(place.slot)
 
     @torch.inference_mode()
-    def capture(self, largest_batch: int) -> None:
-        """On a GPU, capture every pass that batches of up to this size need; takes seconds."""
+    def capture(self, largest_batch: int) -> Iterator[None]:
+        """On a GPU, capture every pass that batches of up to this size need, one by one; takes seconds in all."""
         if self._scaling.device.type == "cuda":
-            self._captured = CapturedPasses(self._network, self._memory, self._scaling, self._config, largest_batch)
+            captured = CapturedPasses(self._network, self._memory, self._scaling, self._config, largest_batch)
+            yield from captured.capture()
+            self._captured = captured
 
     @torch.inference_mode()
     def _forward(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -137,15 +137,22 @@ class Policy:
 
     def warm_up(self, largest_batch: int) -> None:
         """Run shapes that serving will use once, so that no request pays for first-call costs."""
+        for _ in self.warming_up(largest_batch):
+            pass
+
+    def warming_up(self, largest_batch: int) -> Iterator[None]:
+        """`warm_up` in short pieces, between which other policies may have the device."""
         # Graphs pad windows: other bits than in process, where nobody warms a policy up.
         if isinstance(self._proposing, Passes) and not self.reproducible:
-            self._proposing.capture(largest_batch)
+            yield from self._proposing.capture(largest_batch)
         windows = self._longest_windows(np.random.default_rng(0))
         for rows in WARM_UP_ROWS:
             if rows <= largest_batch:
                 self.propose([windows[-1]] * rows)
+                yield
                 for window in windows[-2:]:
                     self.propose([window] * rows, [("warm-up", row) for row in range(rows)])
+                    yield
 
     def _longest_windows(self, generator: np.random.Generator) -> list[EpisodeWindow]:
         window = self.begin(self.config.target_returns[0])

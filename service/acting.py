@@ -25,9 +25,10 @@ from service import answers, rules
 from service.cache import WindowCache
 from service.callers import Caller, EpisodeName
 from service.contents import EndContent, StepContent
-from service.engine import Engine, ServedPolicy
+from service.engine import Engine
 from service.episodes import Decision, Ending, EpisodeMeta, Episodes, StartOutcome, Verdict
 from service.flight import Act, Wait
+from service.library import Library
 from service.metrics import Metrics
 from service.numbers import computable
 from service.pace import Pace
@@ -35,6 +36,7 @@ from service.proposals import after_missed
 from service.recall import Recall, Recalled, unknown_episode
 from service.records import RecordLayout, content_digest
 from service.restoring import WindowContent, restoration_of
+from service.revisions import ServedPolicy
 from service.serving import AskedStep
 from service.settling import Settling
 from service.stepping import Stepping
@@ -56,12 +58,17 @@ class Acting:
         queue_limit: int,
         queue_seconds: float,
         cached_episodes: int,
+        policies_poll_seconds: float,
+        revision_idle_seconds: float,
     ) -> None:
         self._engine = engine
         self._episodes = episodes
         self._metrics = metrics
         self._cache = WindowCache(cached_episodes, metrics)
-        self._recall = Recall(engine, episodes, self._cache, metrics)
+        self._library = Library(
+            engine, self._cache, metrics, poll_seconds=policies_poll_seconds, idle_seconds=revision_idle_seconds
+        )
+        self._recall = Recall(self._library, episodes, self._cache, metrics)
         self._serving: asyncio.Task[None] | None = None
         self._waiting = Waiting(
             self._cache, metrics, Pace(engine.batch_limit), limit=queue_limit, longest_seconds=queue_seconds
@@ -71,6 +78,7 @@ class Acting:
 
     def open(self) -> None:
         """Begin to serve acts."""
+        self._library.open()
         self._serving = asyncio.create_task(self.stepping.run())
 
     async def close(self) -> None:
@@ -79,20 +87,21 @@ class Acting:
             self._serving.cancel()
             await asyncio.wait([self._serving])
         await self.stepping.close()
+        await self._library.close()
 
     def policies(self, caller: Caller) -> PolicyList:
         """What is served."""
-        return answers.policy_list(self._engine.allowed(caller.limits))
+        return answers.policy_list(self._engine.revisions.allowed(caller.limits))
 
-    def policy(self, caller: Caller, name: str) -> PolicyInfo:
+    async def policy(self, caller: Caller, name: str) -> PolicyInfo:
         """One policy, by "name" or "name@revision"."""
-        return answers.policy_info(self._engine.find(name, caller.limits))
+        return answers.policy_info(await self._library.describe(name, caller.limits))
 
     async def start(
         self, caller: Caller, request: StartRequest, episode_id: str | None = None
     ) -> tuple[EpisodeState, bool]:
         """Start an episode, under a fresh id or the client's; the second value is false if it lived already."""
-        served = self._engine.find(request.policy, caller.limits)
+        served = await self._library.find(request.policy, caller.limits, request.ttl_seconds)
         name = caller.episode(secrets.token_urlsafe(24) if episode_id is None else episode_id)
         meta = _new_episode(request, served, name)
         outcome = await self._episodes.start(meta, _start_digest(request))
@@ -108,7 +117,7 @@ class Acting:
     async def restore(self, caller: Caller, episode_id: str, request: WindowRequest) -> EpisodeState:
         """Give an episode that is lost, or behind what its client saw answered, its last timesteps back."""
         policy = request.policy if request.revision is None else f"{request.policy}@{request.revision}"
-        served = self._engine.find(policy, caller.limits)
+        served = await self._library.find(policy, caller.limits, request.ttl_seconds)
         name, content = caller.episode(episode_id), WindowContent.of(request)
         content.check(served)
         restoration = restoration_of(name, request, content, served, self._recall.layout(served))

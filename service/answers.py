@@ -16,8 +16,8 @@ from lamo.wire import (
     ReferenceReturnsInfo,
     Timing,
 )
-from service.engine import ServedPolicy
 from service.episodes import EpisodeMeta
+from service.revisions import PolicyDescription, ServedPolicy
 from service.version import server_version
 
 
@@ -77,12 +77,12 @@ def episode_state(meta: EpisodeMeta) -> EpisodeState:
     )
 
 
-def policy_info(served: ServedPolicy) -> PolicyInfo:
+def policy_info(described: PolicyDescription) -> PolicyInfo:
     """What a client has to know about a policy."""
-    config, normalization = served.policy.config, served.policy.normalization
+    config, normalization = described.config, described.normalization
     return PolicyInfo(
-        name=served.name,
-        revision=served.revision,
+        name=described.name,
+        revision=described.revision,
         task=config.task,
         observation=ObservationInfo(
             shape=list(config.observation.shape),
@@ -102,7 +102,7 @@ def policy_info(served: ServedPolicy) -> PolicyInfo:
         ),
         context_length=config.context_length,
         hop=config.hop,
-        dtype=served.policy.dtype,
+        dtype=described.dtype,
         return_scale=config.return_scale,
         target_returns=list(config.target_returns),
         max_timesteps=config.max_timesteps,
@@ -114,7 +114,7 @@ def policy_info(served: ServedPolicy) -> PolicyInfo:
 
 def policy_list(served: list[ServedPolicy]) -> PolicyList:
     """All policies, and the versions of contract and server."""
-    policies = [policy_info(policy) for policy in served]
+    policies = [policy_info(policy.description) for policy in served]
     return PolicyList(api_version=API_VERSION, server_version=server_version(), policies=policies)
 
 

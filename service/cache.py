@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from lamo.window import EpisodeWindow
 from service.callers import EpisodeName
-from service.engine import ServedPolicy
 from service.episodes import EpisodeMeta
 from service.metrics import Metrics
+from service.revisions import Key, ServedPolicy
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,11 @@ class WindowCache:
         episode = self._episodes.pop(name, None)
         if episode is not None:
             self._count(episode, -1)
+
+    def drop_all_of(self, key: Key) -> None:
+        """Forget every episode of a revision."""
+        for forgotten in [name for name, episode in self._episodes.items() if episode.served.key == key]:
+            self.drop(forgotten)
 
     def _count(self, episode: LiveEpisode, change: int) -> None:
         self._metrics.active_episodes.labels(episode.meta.policy, episode.meta.revision).inc(change)

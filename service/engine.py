@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,12 +14,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lamo import checkpoint
-from lamo.errors import ConfigError, EngineUnavailable, UnknownPolicy
+from lamo.errors import CheckpointError, ConfigError, EngineUnavailable
 from lamo.heap import keep_freed_memory
 from lamo.policy import SLOT_BYTES, Policy
 from lamo.window import EpisodeWindow
-from service.callers import EpisodeName, Limits
+from service.callers import NO_LIMITS, EpisodeName, Limits
+from service.policy_folder import OnDisk, PolicyFolder
+from service.revisions import Key, Revisions, ServedPolicy
+
+audit = logging.getLogger("lamo.audit")
 
 Answer = TypeVar("Answer")
 
@@ -27,24 +30,12 @@ LARGE_PARAMETERS = 10_000_000
 """Between the demo's network of under one million, and GPT-2 small's of 85 million."""
 
 
-@dataclass(frozen=True)
-class ServedPolicy:
-    """A policy under the name it is asked for by."""
-
-    name: str
-    policy: Policy
-
-    @property
-    def revision(self) -> str:
-        """The checkpoint's identity."""
-        return self.policy.revision
-
-
 class Engine:
-    """Loads every policy of a folder once and runs them in a thread of its own, never on the event loop.
+    """Runs policies in a thread of its own, never on the event loop, and loads them in another one.
 
     Attributes:
         folder: the policies folder.
+        revisions: what is loaded.
         device: "cpu", "cuda", "cuda:1" ...; "auto" becomes "cuda" where there is one, else "cpu", when it opens.
         dtype: what the network computes in, "float32" or "bfloat16".
         reproducible: whether an action is the same bits whoever shares its batch.
@@ -65,7 +56,8 @@ class Engine:
         threads: int | None = None,
         slot_bytes: int = SLOT_BYTES,
     ) -> None:
-        self.folder = folder
+        self.folder = PolicyFolder(folder)
+        self.revisions = Revisions()
         self.device = device
         self.dtype = dtype
         self.reproducible = reproducible
@@ -73,64 +65,82 @@ class Engine:
         self.threads = threads
         self.slot_bytes = slot_bytes
         self.lost: Exception | None = None
-        self._served: dict[str, ServedPolicy] = {}
+        self._serving = False
+        self._one_at_a_time = asyncio.Lock()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="engine")
+        self._loader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="loader")
 
     async def open(self) -> None:
-        """Load and warm up every policy.
+        """Load and warm up the current revision of every policy.
 
         Raises:
             CheckpointError: the folder or a checkpoint in it cannot be used.
             ConfigError: the device is not there.
         """
-        self._served = await self._in_thread(self._load)
+        await self._in_thread(self._settle_device)
+        for found in (await asyncio.to_thread(self.folder.current)).values():
+            if isinstance(found, CheckpointError):
+                raise found
+            self.revisions.make_current(await self.load(found))
+        self._serving = True
 
     async def close(self) -> None:
-        """Let the forward pass under way finish and end the thread."""
-        await asyncio.to_thread(self._thread.shutdown)
+        """Let the forward pass and the load under way finish and end both threads."""
+        for thread in (self._loader, self._thread):
+            await asyncio.to_thread(thread.shutdown, cancel_futures=True)
 
     @property
     def served(self) -> list[ServedPolicy]:
-        """All policies, by name."""
-        return list(self._served.values())
+        """What new episodes get, by name."""
+        return self.revisions.current
 
-    def allowed(self, limits: Limits) -> list[ServedPolicy]:
-        """The policies that somebody of these limits may start, by name."""
-        return [served for name, served in self._served.items() if limits.allow(name)]
-
-    def find(self, policy: str | None, limits: Limits) -> ServedPolicy:
-        """The policy a request means by "name", "name@revision" or nothing, among those it may start.
+    def find(self, name: str | None, limits: Limits = NO_LIMITS) -> ServedPolicy:
+        """What a new episode gets that asks for a policy by its name, or by none, among those it may start.
 
         Raises:
-            UnknownPolicy: none is served under that name or revision, or none was named and several are served.
+            UnknownPolicy: none is served under that name, or none was named and several are served.
         """
-        allowed = {served.name: served for served in self.allowed(limits)}
-        names = ", ".join(sorted(allowed)) or "none"
-        if policy is None:
-            if len(allowed) != 1:
-                raise UnknownPolicy(f"name one of the policies served here: {names}")
-            return next(iter(allowed.values()))
-        name, _, revision = policy.partition("@")
-        served = allowed.get(name)
-        if served is None:
-            raise UnknownPolicy(f"policy {name!r} is not served here; these are: {names}")
-        if revision and revision != served.revision:
-            raise UnknownPolicy(f"policy {name!r} is served in revision {served.revision}, not {revision!r}")
+        return self.revisions.find(name, limits)
+
+    async def load(self, found: OnDisk) -> ServedPolicy:
+        """Load a revision and warm it up, while others are served.
+
+        Raises:
+            CheckpointError: the checkpoint cannot be used, is another one by now, or does not fit into memory.
+        """
+        async with self._one_at_a_time:  # a graph cannot be captured while another load allocates
+            loaded = self.revisions.get((found.name, found.revision))
+            if loaded is not None:
+                return loaded
+            try:
+                policy = await self._in_thread(lambda: self._load(found), self._loader)
+                await self._warm_up(policy)
+            except (RuntimeError, MemoryError, OSError) as error:  # where memory is short torch raises RuntimeError
+                sentence = str(error).partition("\n")[0]
+                raise CheckpointError(f"{found.directory} cannot be loaded: {sentence}") from error
+            served = ServedPolicy(found.name, policy)
+            self.revisions.add(served)
+        audit.info(
+            "revision loaded",
+            extra={"policy": served.name, "revision": served.revision, "device": self.device},
+        )
         return served
 
-    def holds(self, name: str, revision: str) -> ServedPolicy | None:
-        """The policy an episode stays with, if this engine holds that very revision."""
-        served = self._served.get(name)
-        return served if served is not None and served.revision == revision else None
+    async def unload(self, key: Key) -> None:
+        """Give a revision's memory back; nothing else may hold it any more."""
+        last = [self.revisions.remove(key)]
+        async with self._one_at_a_time:
+            await self._in_thread(lambda: self._release(last))
 
     async def infer(
         self, served: ServedPolicy, windows: Sequence[EpisodeWindow], names: Sequence[EpisodeName]
     ) -> NDArray[np.float32]:  # [len(windows), action_dim]
         """The action the policy proposes for each episode's window; a row may be not finite."""
+        self.revisions.use(served)
         return await self._in_thread(lambda: self._propose(served, windows, names))
 
-    async def _in_thread(self, work: Callable[[], Answer]) -> Answer:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+    async def _in_thread(self, work: Callable[[], Answer], thread: ThreadPoolExecutor | None = None) -> Answer:
+        return await asyncio.get_running_loop().run_in_executor(thread or self._thread, work)
 
     def _propose(
         self, served: ServedPolicy, windows: Sequence[EpisodeWindow], names: Sequence[EpisodeName]
@@ -148,24 +158,42 @@ class Engine:
         """Set torch's threads, which holds for the calling thread: this engine's."""
         torch.set_num_threads(self.threads or default_threads(policy.parameters, os.cpu_count() or 1))
 
-    def _load(self) -> dict[str, ServedPolicy]:
-        self._settle_device()
-        keep_freed_memory()
-        loaded = {}
-        for name, directory in checkpoint.find(self.folder).items():
-            policy = Policy.load(
-                directory,
-                device=self.device,
-                dtype=self.dtype,
-                reproducible=self.reproducible,
-                slot_bytes=self.slot_bytes,
-            )
+    def _load(self, found: OnDisk) -> Policy:
+        if self._serving:
+            torch.set_num_threads(1)  # of the calling thread: acts go on beside it
+        policy = Policy.load(
+            found.directory,
+            device=self.device,
+            dtype=self.dtype,
+            reproducible=self.reproducible,
+            slot_bytes=self.slot_bytes,
+        )
+        if policy.revision != found.revision:
+            raise CheckpointError(f"{found.directory} was replaced while it was read")
+        return policy
+
+    async def _warm_up(self, policy: Policy) -> None:
+        """On a CPU beside the engine's thread. A GPU's graphs are captured in it, between forward passes."""
+        beside = self._serving and policy.device.type == "cpu"
+        pieces = policy.warming_up(self.batch_limit)
+        while await self._in_thread(
+            lambda: self._warm_up_piece(policy, pieces, beside=beside), self._loader if beside else self._thread
+        ):
+            pass
+
+    def _warm_up_piece(self, policy: Policy, pieces: Iterator[None], *, beside: bool) -> bool:
+        """Whether there was one more."""
+        if not beside:
             self._use_threads(policy)
-            policy.warm_up(self.batch_limit)
-            loaded[name] = ServedPolicy(name, policy)
-        return loaded
+        return next(pieces, self) is None
+
+    def _release(self, last: list[ServedPolicy]) -> None:
+        last.clear()
+        if self.device.startswith("cuda"):
+            torch.cuda.empty_cache()
 
     def _settle_device(self) -> None:
+        keep_freed_memory()
         if self.device == "auto":
             self.device = "cuda" if torch.cuda.is_available() else "cpu"
         try:

@@ -55,6 +55,8 @@ class Lifecycle:
             queue_limit=settings.queue_limit,
             queue_seconds=settings.queue_seconds,
             cached_episodes=settings.cached_episodes,
+            policies_poll_seconds=settings.policies_poll_seconds,
+            revision_idle_seconds=settings.revision_idle_seconds,
         )
         self.opened = False
         self.draining = False
@@ -120,23 +122,10 @@ class Lifecycle:
         except Exception as failure:
             self._failure = failure
             return
-        self._tell_policies()
         gc.collect()
         gc.freeze()  # a full collection over torch's modules would stop the event loop for a fifth of a second
         self.opened = True
         logger.info("ready", extra={"policies": [served.name for served in self.engine.served]})
-
-    def _tell_policies(self) -> None:
-        for served in self.engine.served:
-            config = served.policy.config
-            self.metrics.policy_info.labels(
-                policy=served.name,
-                revision=served.revision,
-                task=config.task,
-                device=self.engine.device,
-                dtype=served.policy.dtype,
-                hop=config.hop,
-            ).set(1)
 
 
 def _engine(settings: Settings) -> Engine:

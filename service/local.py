@@ -34,7 +34,7 @@ class Local:
 
     async def policy(self, caller: Caller, name: str) -> PolicyInfo:
         """See `Serving.policy`."""
-        return self._acting().policy(caller, name)
+        return await self._acting().policy(caller, name)
 
     async def start(
         self, caller: Caller, request: StartRequest, episode_id: str | None = None

@@ -77,10 +77,17 @@ class Metrics:
         )
         self.policy_info = Gauge(
             "lamo_policy_info",
-            "1 for every served policy",
+            "1 for the revision of each policy that new episodes get, 0 for one that they got before",
             ("policy", "revision", "task", "device", "dtype", "hop"),
             registry=registry,
             multiprocess_mode="livemax",
+        )
+
+        self.policy_load_failures = Counter(
+            "lamo_policy_load_failures_total",
+            "Revisions found on disk that could not be loaded while serving",
+            ("policy",),
+            registry=registry,
         )
 
     def act_seconds_of(self, policy: str, owner: str, status: int) -> Histogram:

@@ -9,10 +9,11 @@ from lamo.errors import RevisionNotLoaded, ServiceError, StoreUnavailable, Unkno
 from lamo.window import EpisodeWindow
 from service.cache import LiveEpisode, WindowCache
 from service.callers import EpisodeName
-from service.engine import Engine, ServedPolicy
 from service.episodes import EpisodeMeta, Episodes, StoredEpisode
+from service.library import Library
 from service.metrics import Metrics
 from service.records import Record, RecordLayout
+from service.revisions import ServedPolicy
 
 TORN_READS = 5
 """Each is caused by a commit of another replica between two commands of one pipeline: rare twice in a row."""
@@ -42,8 +43,8 @@ class Wanted:
 class Recall:
     """Finds episodes for the acting engine."""
 
-    def __init__(self, engine: Engine, episodes: Episodes, cache: WindowCache, metrics: Metrics) -> None:
-        self._engine = engine
+    def __init__(self, library: Library, episodes: Episodes, cache: WindowCache, metrics: Metrics) -> None:
+        self._library = library
         self._episodes = episodes
         self._cache = cache
         self._metrics = metrics
@@ -60,14 +61,9 @@ class Recall:
         """The revision the episode was started with, for it stays with it.
 
         Raises:
-            RevisionNotLoaded: this engine does not hold it.
+            RevisionNotLoaded: this engine does not hold it, and loads it now if it is on disk.
         """
-        served = self._engine.holds(meta.policy, meta.revision)
-        if served is None:
-            raise RevisionNotLoaded(
-                f"episode {meta.episode_id!r} stays with {meta.policy}@{meta.revision}, which is not loaded here"
-            )
-        return served
+        return self._library.of_episode((meta.policy, meta.revision), meta.ttl_seconds)
 
     def held(self, wanted: Wanted) -> Recalled | None:
         """Where the episode stands as this engine knows it; None if that has to be read."""

@@ -21,6 +21,15 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=ENVIRONMENT_PREFIX, frozen=True, extra="forbid")
 
     policies: Path = Field(description="folder of checkpoints; each subfolder is served under its name")
+    policies_poll_seconds: float = Field(
+        2.0, gt=0, description="how often that folder is looked at for new revisions; two equal looks make one"
+    )
+    revision_idle_seconds: float = Field(
+        600.0,
+        gt=0,
+        description="a revision that is not the current one and that no episode used for so long is unloaded; "
+        "the next act of an episode that stays with it loads it again",
+    )
     host: str = Field("127.0.0.1", description="address to listen on; others than loopback need --public")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
     public: bool = Field(

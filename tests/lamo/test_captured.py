@@ -54,6 +54,7 @@ def test_fixed_shapes_act_as_exact_ones(
     assert isinstance(passes, Passes)
     with torch.inference_mode():
         passes._captured = CapturedPasses(passes._network, passes._memory, passes._scaling, config, largest=3)
+        assert len(list(passes._captured.capture())) == 6  # steps and fills of 3, 2 and 1 rows
     expected = play(exact, hop, episodes=5, steps=14)
     for got, wanted in zip(play(fixed, hop, episodes=5, steps=14), expected, strict=True):
         np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-5)
@@ -111,5 +112,6 @@ def test_windows_of_one_timestep_have_no_steps_to_capture(
     assert isinstance(passes, Passes)
     with torch.inference_mode():
         fixed = CapturedPasses(passes._network, passes._memory, passes._scaling, short, largest=3)
+        assert len(list(fixed.capture())) == 3
         for captured in fixed._passes.values():
             captured._forward()  # as warming up does: a step would write beyond its slot

@@ -26,9 +26,9 @@ async def test_while_policies_load_the_service_is_healthy_but_not_ready(checkpoi
     release = threading.Event()
 
     class SlowLoading(Engine):
-        def _load(self):
+        def _load(self, found):
             release.wait(10)
-            return super()._load()
+            return super()._load(found)
 
     app = create_app(
         Settings(policies=checkpoint_directory.parent, redis_url=redis_url),
