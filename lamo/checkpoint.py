@@ -176,7 +176,9 @@ def publish(directory: Path, policy: Path) -> Path:
         raise CheckpointError(f"{policy} is a checkpoint itself; revisions need a directory of their own")
     chosen = policy / revision(directory)
     policy.mkdir(parents=True, exist_ok=True)
-    if not chosen.exists():
+    if chosen.exists():
+        shutil.rmtree(directory)
+    else:
         directory.rename(chosen)
     pointer = policy / f".{CURRENT}-{secrets.token_hex(4)}"
     pointer.write_text(f"{chosen.name}\n", encoding="utf-8")

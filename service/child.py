@@ -11,6 +11,10 @@ from multiprocessing.connection import Connection
 _SPAWN = multiprocessing.get_context("spawn")
 """Not fork: a copy of a process with threads and an event loop may hang."""
 
+BEAT_SECONDS = 1.0
+
+_BEAT = True
+
 
 class Child:
     """A process that has been started.
@@ -21,6 +25,7 @@ class Child:
 
     Attributes:
         opened, failure: what it told before it ended.
+        beats: how often it told that it makes progress.
     """
 
     def __init__(self, name: str, target: Callable[..., None], arguments: tuple[object, ...]) -> None:
@@ -28,6 +33,7 @@ class Child:
         self._pipe, self._others = _SPAWN.Pipe()
         self._process = _SPAWN.Process(name=name, target=target, args=(*arguments, self._others), daemon=True)
         self.opened = False
+        self.beats = 0
         self.failure: str | None = None
 
     @property
@@ -67,14 +73,32 @@ class Child:
         self._hear()
         self._pipe.close()
 
+    async def silent(self, seconds: float) -> None:
+        """Return when one that beat before has not done so for as long; while this process stood still, none counts."""
+        silence, heard = 0, 0
+        while silence * BEAT_SECONDS < seconds:
+            await asyncio.sleep(BEAT_SECONDS)
+            self._hear()
+            silence = silence + 1 if heard and self.beats == heard else 0
+            heard = self.beats
+
     def _hear(self) -> None:
         with suppress(OSError, EOFError):  # closed, by us or by its end
             while self._pipe.poll():
                 word = self._pipe.recv()
-                self.opened, self.failure = word is None, word
+                if word == _BEAT:
+                    self.beats += 1
+                else:
+                    self.opened, self.failure = word is None, word
 
 
 def tell(supervisor: Connection, word: str | None) -> None:
     """Say None once this process is open, or why it cannot be; a supervisor that is gone hears nothing."""
     with suppress(BrokenPipeError):
         supervisor.send(word)
+
+
+def beat(supervisor: Connection) -> None:
+    """Say that this process makes progress; one that began to say so has to go on, every `BEAT_SECONDS`."""
+    with suppress(BrokenPipeError):
+        supervisor.send(_BEAT)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -113,8 +115,9 @@ class Engine:
             if loaded is not None:
                 return loaded
             try:
-                policy = await self._in_thread(lambda: self._load(found), self._loader)
-                await self._warm_up(policy)
+                with _short_turns():
+                    policy = await self._in_thread(lambda: self._load(found), self._loader)
+                    await self._warm_up(policy)
             except (RuntimeError, MemoryError, OSError) as error:  # where memory is short torch raises RuntimeError
                 sentence = str(error).partition("\n")[0]
                 raise CheckpointError(f"{found.directory} cannot be loaded: {sentence}") from error
@@ -201,6 +204,17 @@ class Engine:
         except (RuntimeError, AssertionError) as error:  # torch built without CUDA asserts
             sentence = str(error).partition("\n")[0]
             raise ConfigError(f"device {self.device!r} cannot be used: {sentence}") from error
+
+
+@contextmanager
+def _short_turns() -> Iterator[None]:
+    """Threads wait a tenth of the usual time for Python's lock, which an act takes several times, and a load."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(before / 10)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)
 
 
 def default_threads(parameters: int, cores: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import multiprocessing
 import shutil
 import signal
@@ -15,7 +16,7 @@ from pathlib import Path
 import uvloop
 
 from lamo.errors import LamoError
-from service.child import tell
+from service.child import BEAT_SECONDS, beat, tell
 from service.engine_server import EngineServer
 from service.lifecycle import Lifecycle
 from service.local import Local
@@ -59,13 +60,14 @@ async def _serve(settings: Settings, folder: Path, path: Path, supervisor: Conne
     loop.add_signal_handler(signal.SIGTERM, told.set)
     lifecycle = Lifecycle.of(settings, Metrics(folder))
     async with lifecycle, EngineServer(Local(lifecycle), path) as server:
-        await lifecycle.wait_opened()
+        await _opened_or_told(lifecycle, told)
         if lifecycle.failure is not None:
             raise lifecycle.failure
-        tell(supervisor, None)
-        await _told_or_failed(told, lifecycle)
+        if lifecycle.opened:
+            tell(supervisor, None)
+            await _told_or_failed(told, lifecycle, supervisor)
         lifecycle.draining = True
-        await _workers_left(server, settings.grace_seconds + WORKERS_SECONDS)
+        await _workers_left(server, settings.drain_seconds + settings.grace_seconds + WORKERS_SECONDS)
 
 
 def _leave(loop: asyncio.AbstractEventLoop, supervisor: Connection, told: asyncio.Event) -> None:
@@ -73,11 +75,26 @@ def _leave(loop: asyncio.AbstractEventLoop, supervisor: Connection, told: asynci
     told.set()
 
 
-async def _told_or_failed(told: asyncio.Event, lifecycle: Lifecycle) -> None:
-    """Wait until this process is to leave; after a failed accelerator the supervisor starts another."""
+async def _opened_or_told(lifecycle: Lifecycle, told: asyncio.Event) -> None:
+    tasks = [asyncio.create_task(waiting) for waiting in (lifecycle.wait_opened(), told.wait())]
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
+        task.cancel()
+
+
+async def _told_or_failed(told: asyncio.Event, lifecycle: Lifecycle, supervisor: Connection) -> None:
+    """Wait until this process is to leave; after a failed accelerator the supervisor starts another.
+
+    So it does after one that hangs: this one shows that it lives for as long as its device makes progress.
+    """
+    loop = asyncio.get_running_loop()
+    beaten_at = -math.inf
     while not told.is_set():
         if lifecycle.failure is not None:
             raise lifecycle.failure
+        if loop.time() - beaten_at >= BEAT_SECONDS / 2 and not lifecycle.stalled:
+            beat(supervisor)
+            beaten_at = loop.time()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(told.wait(), FAILURE_SECONDS)
 

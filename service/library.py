@@ -1,4 +1,4 @@
-"""Library: the revisions that episodes need: loaded when they appear on disk or are asked for, unloaded when unused."""
+"""Library: the revisions that episodes need, loaded when on disk or asked for, and unloaded when unused."""
 
 from __future__ import annotations
 
@@ -222,7 +222,7 @@ class Library:
         )
 
     def _failed(self, name: str, sentence: str) -> None:
-        self._metrics.policy_load_failures.labels(name).inc()
+        self._metrics.policy_load_failures.inc()
         self._complain(name, sentence)
 
     def _complain(self, name: str, sentence: str) -> None:

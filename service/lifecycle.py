@@ -62,6 +62,7 @@ class Lifecycle:
         self.draining = False
         self._failure: Exception | None = None
         self._opening: asyncio.Task[None] | None = None
+        self._loading: asyncio.Task[None] | None = None
         self._parts = AsyncExitStack()
 
     @classmethod
@@ -98,8 +99,10 @@ class Lifecycle:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.draining = True
+        if self._loading is not None:
+            self._loading.cancel()
         if self._opening is not None:
-            await self._opening
+            await asyncio.wait([self._opening])
         await self._parts.aclose()
         self.opened = False
 
@@ -116,7 +119,10 @@ class Lifecycle:
             self._parts.push_async_callback(self.store.close)
             await self.store.open()
             self._parts.push_async_callback(self.engine.close)
-            await self.engine.open()
+            if self.draining:
+                return
+            self._loading = asyncio.create_task(self.engine.open())
+            await self._loading
             self._parts.push_async_callback(self.acting.close)
             self.acting.open()
         except Exception as failure:

@@ -86,7 +86,6 @@ class Metrics:
         self.policy_load_failures = Counter(
             "lamo_policy_load_failures_total",
             "Revisions found on disk that could not be loaded while serving",
-            ("policy",),
             registry=registry,
         )
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import resource
 import signal
 import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -38,17 +40,28 @@ class Server(uvicorn.Server):
     Args:
         drain: called when it begins to leave: not ready from now on, no new episodes.
         over: whether there is nothing left to serve, asked ten times a second.
+        drain_seconds: from then until it takes no more connections.
     """
 
-    def __init__(self, config: uvicorn.Config, *, drain: Callable[[], None], over: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        *,
+        drain: Callable[[], None],
+        over: Callable[[], bool],
+        drain_seconds: float,
+    ) -> None:
         super().__init__(config)
         self._drain = drain
         self._over = over
+        self._drain_seconds = drain_seconds
+        self._leaves_at = math.inf
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Leave; requests under way are finished."""
-        self._drain()
-        super().handle_exit(sig, frame)
+        """Leave; requests under way are finished. Who is told twice leaves at once."""
+        if self._leaves_at < math.inf:
+            super().handle_exit(sig, frame)
+        self._begin_to_leave()
 
     async def on_tick(self, counter: int) -> bool:
         """Whether to leave."""
@@ -60,9 +73,12 @@ class Server(uvicorn.Server):
                 if isinstance(connection, Connection):
                     connection.look(now)
         if self._over():
-            self._drain()
-            return True
-        return False
+            self._begin_to_leave()
+        return time.monotonic() >= self._leaves_at
+
+    def _begin_to_leave(self) -> None:
+        self._drain()
+        self._leaves_at = min(self._leaves_at, time.monotonic() + self._drain_seconds)
 
 
 def serve_http(
@@ -83,7 +99,8 @@ def serve_http(
         ConfigError: the TLS certificate cannot be used.
     """
     _allow_descriptors(settings.max_connections)
-    server = Server(http_config(app, settings, refuse), drain=drain, over=over)
+    config = http_config(app, settings, refuse)
+    server = Server(config, drain=drain, over=over, drain_seconds=settings.drain_seconds)
     for asked in (signal.SIGINT, signal.SIGTERM):
         # uvicorn raises the signal that stopped it once more at the end: that must not look like a crash.
         signal.signal(asked, server.handle_exit)

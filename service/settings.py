@@ -98,8 +98,20 @@ class Settings(BaseSettings):
     )
     store_timeout_seconds: float = Field(2.0, gt=0, description="a Redis command that takes longer is answered 503")
     store_connections: int = Field(8, ge=2, description="connections to Redis, or to each node of its cluster")
+    drain_seconds: float = Field(
+        0.0,
+        ge=0,
+        description="after SIGTERM, how long to go on answering, not ready and without new episodes, "
+        "so that balancers notice before connections are refused",
+    )
     grace_seconds: float = Field(
-        20.0, ge=0, description="after SIGTERM, how long requests under way may take to finish"
+        20.0, ge=0, description="after that, how long requests under way may take to finish"
+    )
+    hang_seconds: float = Field(
+        15.0,
+        ge=3,
+        description="an engine process that gives no sign of life for so long is killed and started again; "
+        "it gives none while work is queued and its device has finished nothing for 10 s",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="least severity of logged events"

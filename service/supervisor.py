@@ -117,15 +117,18 @@ class Supervisor:
 
     async def _outlive(self, child: Child) -> None:
         """Wait until it has ended, by itself or because the service ends."""
+        settings = self._settings
         ended = asyncio.create_task(child.ended())
         leaving = asyncio.create_task(self._leaving.wait())
-        await asyncio.wait((ended, leaving), return_when=asyncio.FIRST_COMPLETED)
-        leaving.cancel()
-        if not ended.done():
+        hung = asyncio.create_task(child.silent(settings.hang_seconds))
+        await asyncio.wait((ended, leaving, hung), return_when=asyncio.FIRST_COMPLETED)
+        if not ended.done() and leaving.done():
             child.leave()
-            await asyncio.wait([ended], timeout=self._settings.grace_seconds + LEAVE_SECONDS)
+            await asyncio.wait([ended], timeout=settings.drain_seconds + settings.grace_seconds + LEAVE_SECONDS)
+        for waiting in (leaving, hung):
+            waiting.cancel()
         if not ended.done():
-            logger.error("process does not end, killing it", extra={"role": child.name, "pid": child.pid})
+            logger.error("process hangs, killing it", extra={"role": child.name, "pid": child.pid})
             child.kill()
         await ended
         mark_process_dead(child.pid, str(self._folder))  # type: ignore[no-untyped-call]

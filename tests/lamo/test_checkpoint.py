@@ -186,3 +186,28 @@ def test_a_policies_folder_is_read_plain_and_by_revision(directory: Path, tmp_pa
     (tmp_path / "empty").mkdir()
     with pytest.raises(CheckpointError, match="holds no checkpoint"):
         checkpoint.find(tmp_path / "empty")
+
+
+def test_revisions_are_published_side_by_side_and_the_last_one_is_current(directory: Path, tmp_path: Path) -> None:
+    policy = tmp_path / "published" / "small"
+    revisions = []
+    for constant in (1000.0, 500.0, 1000.0):
+        made = tmp_path / "made"
+        shutil.copytree(directory, made)
+        edit(made / "config.json", return_scale=constant)
+        revisions.append(checkpoint.revision(made))
+        assert checkpoint.publish(made, policy) == policy / revisions[-1]
+        assert not made.exists()
+        assert checkpoint.find(policy.parent) == {"small": policy / revisions[-1]}
+        assert Checkpoint.read(policy / revisions[-1]).revision == revisions[-1]
+    assert sorted(path.name for path in policy.iterdir()) == sorted({*revisions, "current"})
+    with pytest.raises(CheckpointError, match="is a checkpoint itself"):
+        checkpoint.publish(policy / revisions[0], directory)
+
+
+def test_a_description_is_read_without_the_weights(directory: Path) -> None:
+    whole = Checkpoint.read(directory)
+    (directory / "model.safetensors").unlink()
+    config, normalization = checkpoint.read_description(directory)
+    assert config == whole.config
+    assert normalization.mean.tolist() == whole.normalization.mean.tolist()

@@ -46,7 +46,6 @@ def publish(write, tmp_path) -> Callable[[int], str]:
     def published(seed: int) -> str:
         revision = write(tmp_path / "made", seed)
         checkpoint.publish(tmp_path / "made", tmp_path / "policies" / "small")
-        shutil.rmtree(tmp_path / "made", ignore_errors=True)
         return revision
 
     return published
@@ -150,7 +149,7 @@ async def test_a_broken_newcomer_takes_nothing_down_and_is_told_once(serve, publ
         shutil.copytree(policy / first, broken)
         weights = broken / "model.safetensors"
         weights.write_bytes(weights.read_bytes()[:1000])
-        failures = service.lifecycle.metrics.policy_load_failures.labels("small")
+        failures = service.lifecycle.metrics.policy_load_failures
         with caplog.at_level(logging.ERROR):
             (policy / "current").write_text("broken\n")
             await until(lambda: failures._value.get() == 1)

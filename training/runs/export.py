@@ -140,6 +140,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of a training run")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="checkpoint directory to write")
     parser.add_argument("--update", type=int, help="of which snapshot (default: the newest)")
+    parser.add_argument(
+        "--revisions",
+        action="store_true",
+        help="write DIR/<revision>/ and let DIR/current name it: services change over while they serve, and "
+        "earlier revisions stay for the episodes that they began with",
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -150,5 +156,8 @@ def run(arguments: argparse.Namespace) -> None:
     folder.check(experiment)
     snapshot = folder.snapshot(arguments.update)
     snapshot.restore_weights(experiment)
-    written = export(experiment, folder, arguments.out, snapshot.update)
-    sys.stdout.write(f"{arguments.out}: revision {written.revision}, update {snapshot.update}\n")
+    out = arguments.out / ".written" if arguments.revisions else arguments.out
+    written = export(experiment, folder, out, snapshot.update)
+    if arguments.revisions:
+        out = checkpoint.publish(out, arguments.out)
+    sys.stdout.write(f"{out}: revision {written.revision}, update {snapshot.update}\n")

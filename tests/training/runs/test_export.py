@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from lamo import checkpoint
 from lamo.checkpoint import Checkpoint
 from lamo.errors import CheckpointError
 from lamo.model import LamoModel
@@ -103,6 +104,14 @@ def test_the_command_exports_a_snapshot_of_ones_choice(
     revision = Checkpoint.read(tmp_path / "reacher2d").revision
     assert revision == Checkpoint.read(finished_run.checkpoint).revision
     assert f"revision {revision}, update 10" in capsys.readouterr().out
+
+
+def test_the_command_exports_a_revision_beside_others(finished_run: RunFolder, tmp_path: Path) -> None:
+    with pytest.raises(SystemExit) as ending:
+        cli.main(["export", str(finished_run.path), "--out", str(tmp_path / "reacher2d"), "--revisions"])
+    assert ending.value.code == 0
+    revision = Checkpoint.read(finished_run.checkpoint).revision
+    assert checkpoint.find(tmp_path) == {"reacher2d": tmp_path / "reacher2d" / revision}
 
 
 def test_the_command_refuses_a_snapshot_that_is_not_there(
