@@ -74,7 +74,7 @@ class Child:
         self._pipe.close()
 
     async def silent(self, seconds: float) -> None:
-        """Return when one that beat before has not done so for as long; while this process stood still, none counts."""
+        """Return when one that beat before has not done so for as long; what this process slept does not count."""
         silence, heard = 0, 0
         while silence * BEAT_SECONDS < seconds:
             await asyncio.sleep(BEAT_SECONDS)
