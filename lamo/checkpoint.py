@@ -193,7 +193,9 @@ def served_directory(directory: Path) -> Path:
         CheckpointError: the directory's name cannot be a policy's, or `current` points nowhere.
     """
     if not _SERVED.fullmatch(directory.name):
-        raise CheckpointError(f"{str(directory.parent)!r} holds {directory.name!r}, which cannot be a policy's name")
+        raise CheckpointError(
+            f"{str(directory.parent)!r} holds {directory.name!r}, which cannot be a policy's name"
+        )
     pointer = directory / CURRENT
     if not pointer.exists():
         return directory

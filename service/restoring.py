@@ -11,10 +11,10 @@ from lamo.window import Actions, Timestep, next_return_to_go
 from lamo.wire import WindowRequest
 from service.callers import EpisodeName
 from service.contents import StepContent, consecutive
-from service.engine import ServedPolicy
 from service.episodes import EpisodeMeta, Restoration
 from service.numbers import check_shape, computable, number, optional_vector
 from service.records import Record, RecordLayout, content_digest
+from service.revisions import ServedPolicy
 
 
 @dataclass(frozen=True)

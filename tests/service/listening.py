@@ -51,7 +51,7 @@ async def listening(serve: Serve, *, engine: Engine | None = None, **options: An
         settings = Settings.read({"policies": "unused"} | options)
         config = http_config(app, settings, app.intake.refuse)
         config.lifespan = "off"
-        server = Server(config, drain=lambda: None, over=lambda: False)
+        server = Server(config, drain=lambda: None, over=lambda: False, drain_seconds=0)
         listener = listen("127.0.0.1", 0)
         task = asyncio.create_task(server.serve([listener]))
         while not server.started:
