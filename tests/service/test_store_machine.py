@@ -182,23 +182,20 @@ class StoreMachine(RuleBasedStateMachine):
         )
         assert decided == [self.expected(which, step, contents) for which, step in enumerate(steps)]
 
-    @rule(which=which, replica=replica, offset=st.integers(-K, 0))
-    def commit_what_is_recorded(self, which: int, replica: int, offset: int) -> None:
+    @rule(which=which, replica=replica)
+    def commit_all_that_may_be_recorded(self, which: int, replica: int) -> None:
+        """Every stretch of steps around the oldest one kept, as it was sent and with another last record."""
         model = self.models.get(which)
-        first = self.step_at(which, offset)
-        if model is not None and first in model.records:
-            self.commit(which, replica, offset, [model.records[step] for step in range(first, model.committed + 1)])
-
-    @rule(which=which, replica=replica, offset=st.integers(-3, 1), contents=contents)
-    def commit_around_the_oldest(self, which: int, replica: int, offset: int, contents: list[int]) -> None:
-        model = self.models.get(which)
-        if model is not None and model.committed > -1:
-            first = max(0, model.kept[0] + offset)
-            same = [model.records.get(step, content) for step, content in enumerate(contents, first)]
-            for sent in (same, contents):
-                assert self.decided(replica, [commit_of(model.meta, first, sent)]) == [
-                    self.expected(which, first, sent)
-                ]
+        if model is None or model.committed < 0:
+            return
+        oldest = max(0, model.kept[0] - 2)
+        sent: list[tuple[int, list[int]]] = []
+        for first in range(oldest, model.committed + 1):
+            for last in range(first, model.committed + 1):
+                same = [model.records.get(step, 0) for step in range(first, last + 1)]
+                sent += [(first, same), (first, [*same[:-1], 1 - same[-1]])]
+        decided = self.decided(replica, [commit_of(model.meta, first, contents) for first, contents in sent])
+        assert decided == [self.expected(which, first, contents) for first, contents in sent]
 
     @rule(replica=replica, contents=contents)
     def commit_to_an_earlier_epoch(self, replica: int, contents: list[int]) -> None:
