@@ -146,7 +146,7 @@ async def test_a_window_with_a_missed_step_is_restored_as_it_was(serve):
     [
         ({"timesteps": []}, 422, "timesteps"),
         ({"policy": "nobody"}, 404, "'nobody' is not served here"),
-        ({"policy": "small", "revision": "ffffffffffff"}, 404, "not 'ffffffffffff'"),
+        ({"policy": "small", "revision": "ffffffffffff"}, 404, "neither loaded nor on disk"),
         ({"target_return": 1e300}, 422, "out of range"),
         ({"colour": 1}, 422, "'colour' is unknown"),
     ],
