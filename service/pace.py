@@ -28,6 +28,10 @@ class Pace:
         self._acts_squared = MEMORY * self._acts_squared + acts * acts
         self._product = MEMORY * self._product + acts * seconds
 
+    def fits_one_pass(self, acts: int) -> bool:
+        """Whether one pass takes so many acts."""
+        return acts <= self._batch_limit
+
     def seconds_for(self, acts: int) -> float:
         """How long the passes for so many acts will take; 0 before the first pass."""
         full, rest = divmod(acts, self._batch_limit)

@@ -86,7 +86,10 @@ class Settings(BaseSettings):
     batch_limit: int = Field(64, ge=1, le=4096, description="most acts in one forward pass")
     queue_limit: int = Field(1024, ge=1, description="acts that may wait; more are answered 429")
     queue_seconds: float = Field(
-        0.5, gt=0, description="acts that would wait longer, as the last passes tell, are answered 429"
+        0.1,
+        gt=0,
+        description="acts that do not fit into the next forward pass and would wait longer, as the last passes "
+        "tell, are answered 429",
     )
     cached_episodes: int = Field(10_000, ge=1, description="episodes whose windows are kept beside Redis")
     max_body_bytes: int = Field(1_048_576, ge=1024, description="larger request bodies are answered 413")

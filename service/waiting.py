@@ -61,11 +61,13 @@ class Waiting:
     def crowded(self) -> QueueFull | None:
         """Why a request that comes now has to be refused: those before it wait too long. None where it has not.
 
-        A request of many steps is judged by those before it alone, and one that nobody is before comes in: what the
-        last passes tell may be out of date.
+        Whoever fits into the next pass comes in, however long passes take: refusing it would make that one smaller
+        and nothing faster. A request of many steps is judged by those before it alone.
         """
+        if self.pace.fits_one_pass(self._count + 1):
+            return None
         seconds = self.pace.seconds_for(self._count)
-        if not self._count or seconds <= self.longest_seconds:
+        if seconds <= self.longest_seconds:
             return None
         return QueueFull(
             f"{self._count} requests wait already, for about {1000 * seconds:.0f} ms; send this again",

@@ -72,7 +72,7 @@ async def test_a_client_that_trusts_the_authority_acts_over_tls(serve, folder, f
     async with listening(serve, **options) as service:
         assert service.url.startswith("https://")
         assert len(await asyncio.to_thread(acts, service.url)) == 2
-        async with AsyncPolicyClient(service.url, deadline_seconds=1) as stranger:
+        async with AsyncPolicyClient(service.url, deadline_seconds=3) as stranger:
             with pytest.raises(ServiceUnreachable, match="certificate"):
                 await stranger.start()
         assert await service.exchange(b"GET /healthz HTTP/1.1\r\n\r\n") == b""
