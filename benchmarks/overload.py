@@ -236,7 +236,7 @@ def _parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--times", type=float, default=5.0, help="the overload, in capacities")
     parser.add_argument("--seconds", type=float, default=10.0, help="of each load, after warm-up")
-    parser.add_argument("--queue-seconds", type=float, default=0.5, help="the service's option")
+    parser.add_argument("--queue-seconds", type=float, default=0.1, help="the service's option")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of a forward pass")
     parser.add_argument("--out", type=Path, help="also write the page here")
     parser.add_argument("--json", type=Path, help="also write the figures here")
