@@ -24,10 +24,13 @@ from lamo.wire import (
     EndRequest,
     EpisodeState,
     EpisodeSummary,
+    MissedStep,
     PolicyInfo,
     PolicyList,
     Request,
     StartRequest,
+    WindowRequest,
+    WindowTimestep,
 )
 
 AnswerT = TypeVar("AnswerT", bound=BaseModel | None)
@@ -108,16 +111,19 @@ def start_episode(
     return Call("PUT", _episode_path(episode_id), EpisodeState, _message(StartRequest, fields))
 
 
-def act(
-    episode_id: str,
+def act(episode_id: str, request: ActRequest) -> Call[ActAnswer]:
+    """One step."""
+    return Call("POST", f"{_episode_path(episode_id)}/act", ActAnswer, request)
+
+
+def act_request(
     step: int,
     observation: ArrayLike,  # [*observation_shape]
     reward: float | None,
     executed_action: ArrayLike | None,  # [action_dim]
-) -> Call[ActAnswer]:
-    """One step."""
-    fields = _step_fields(step, observation, reward, executed_action)
-    return Call("POST", f"{_episode_path(episode_id)}/act", ActAnswer, _message(ActRequest, fields))
+) -> ActRequest:
+    """What is said of one step."""
+    return _message(ActRequest, _step_fields(step, observation, reward, executed_action))
 
 
 def item(
@@ -126,10 +132,22 @@ def item(
     observation: ArrayLike,  # [*observation_shape]
     reward: float | None,
     executed_action: ArrayLike | None,  # [action_dim]
+    *,
+    missed: Sequence[MissedStep] = (),
 ) -> ActItem:
     """One step of one of several episodes."""
     fields = _step_fields(step, observation, reward, executed_action)
-    return _message(ActItem, {"episode_id": episode_id, **fields})
+    return _message(ActItem, {"episode_id": episode_id, **fields}, missed)
+
+
+def missed_step(
+    step: int,
+    observation: ArrayLike,  # [*observation_shape]
+    reward: float | None,
+    executed_action: ArrayLike | None,  # [action_dim]
+) -> MissedStep:
+    """A timestep that passed without an answer."""
+    return _message(MissedStep, _step_fields(step, observation, reward, executed_action))
 
 
 def act_together(items: Sequence[ActItem]) -> Call[ActTogetherAnswer]:
@@ -147,6 +165,7 @@ def end_episode(
     terminated: bool,
     truncated: bool,
     success: bool | None,
+    missed: Sequence[MissedStep] = (),
 ) -> Call[EpisodeSummary]:
     """End an episode with the step that would come next."""
     fields = {
@@ -157,7 +176,25 @@ def end_episode(
         "truncated": truncated,
         "success": success,
     }
-    return Call("POST", f"{_episode_path(episode_id)}/end", EpisodeSummary, _message(EndRequest, fields))
+    return Call("POST", f"{_episode_path(episode_id)}/end", EpisodeSummary, _message(EndRequest, fields, missed))
+
+
+def restore_window(
+    state: EpisodeState, ttl_seconds: int | None, episode_return: float, timesteps: Sequence[WindowTimestep]
+) -> Call[EpisodeState]:
+    """Give a lost episode, once started as in `state`, its last timesteps back."""
+    fields: dict[str, Any] = {
+        "policy": state.policy,
+        "revision": state.revision,
+        "target_return": state.target_return,
+        "episode_return": episode_return,
+        "labels": state.labels,
+        "timesteps": list(timesteps),
+    }
+    if ttl_seconds is not None:
+        fields["ttl_seconds"] = ttl_seconds
+    message = WindowRequest.model_construct(_fields_set=set(fields), **fields)
+    return Call("PUT", f"{_episode_path(state.episode_id)}/window", EpisodeState, message)
 
 
 def episode_state(episode_id: str) -> Call[EpisodeState]:
@@ -203,9 +240,11 @@ def _step_fields(
     return {"step": step, "observation": observation, "reward": reward, "executed_action": executed_action}
 
 
-def _message(request: type[RequestT], fields: Mapping[str, Any]) -> RequestT:
-    """The request of these fields; those that are None are left out."""
+def _message(request: type[RequestT], fields: Mapping[str, Any], missed: Sequence[MissedStep] = ()) -> RequestT:
+    """The request of these fields; those that are None are left out, and so is `missed` where it is empty."""
     given = {name: _numbers(name, value) for name, value in fields.items() if value is not None}
+    if missed:
+        given["missed"] = list(missed)
     try:
         return request.model_validate(given)
     except ValidationError as error:
@@ -213,13 +252,16 @@ def _message(request: type[RequestT], fields: Mapping[str, Any]) -> RequestT:
 
 
 def _numbers(name: str, value: Any) -> Any:
-    """Arrays of finite floats, float32 where they were that already; numpy's truth values as Python's."""
+    """Arrays of finite floats, float32 where they were that already; numpy's truth values as Python's.
+
+    They are copies: an environment may show its next observation in the same array.
+    """
     if isinstance(value, np.bool_):
         return bool(value)
     if isinstance(value, (str, int, Mapping)):
         return value
     try:
-        array = np.asarray(value, np.float32 if getattr(value, "dtype", None) == np.float32 else np.float64)
+        array = np.array(value, np.float32 if getattr(value, "dtype", None) == np.float32 else np.float64)
     except (TypeError, ValueError) as error:
         raise InvalidRequest(f"{name} is not an array of numbers: {error}") from error
     finite = np.isfinite(array)

@@ -8,40 +8,105 @@ from typing import TYPE_CHECKING
 from numpy.typing import ArrayLike
 
 from clients import calls
-from clients.calls import Call
-from lamo.errors import StepConflict, UnknownEpisode
-from lamo.wire import ActAnswer, EpisodeState, EpisodeSummary
+from clients.memory import Memory
+from clients.outage import Outage
+from clients.patience import Patience
+from clients.talk import Talk, ask
+from lamo.errors import UnknownEpisode
+from lamo.wire import ActAnswer, ActItem, ActRequest, EpisodeState, EpisodeSummary
 
 if TYPE_CHECKING:
     from clients.policy_client import AsyncPolicyClient, PolicyClient
 
 
-class _Progress:
-    """How far an episode has come: the part that both kinds of episode share."""
+class Progress:
+    """How far an episode has come, and what is said of it: the part that both kinds of episode share.
 
-    def __init__(self, started: EpisodeState) -> None:
-        self.started = started
-        self.step = started.expected_step
+    Attributes:
+        memory: what was answered, to give the episode back to a service that lost it.
+        step: the step that comes next; it moves when an answer has come, or the step passed without one.
+    """
+
+    def __init__(self, memory: Memory) -> None:
+        self.memory = memory
+        self.step = memory.started.expected_step
+        self._outage = Outage()
+
+    @property
+    def started(self) -> EpisodeState:
+        """Where the episode stood when this client began or resumed it."""
+        return self.memory.started
 
     @property
     def episode_id(self) -> str:
         """The episode's name on the service."""
         return self.started.episode_id
 
-    def _act(
-        self, observation: ArrayLike, reward: float | None, executed_action: ArrayLike | None
-    ) -> Call[ActAnswer]:
-        return calls.act(self.episode_id, self.step, observation, reward, executed_action)
+    @property
+    def missed_numbers(self) -> int:
+        """How many numbers the next request carries of missed steps."""
+        return self._outage.numbers
 
-    def _end(
+    def miss(
         self,
+        observation: ArrayLike,  # [*observation_shape]
+        reward: float | None = None,
+        executed_action: ArrayLike | None = None,  # [action_dim]
+    ) -> None:
+        """Take note that the next step passed without an answer: the robot did something, and time went on.
+
+        Nothing is sent; the next `act` or `end` tells of it. The fields are those of `act`. What the robot did at
+        this step is the `executed_action` of whatever comes after it, which has to say it.
+
+        Raises:
+            InvalidRequest: a number is not finite, or what was executed at a missed step before is not said.
+        """
+        self._outage.refuse_unsaid(executed_action)
+        self._outage.add(calls.missed_step(self.step, observation, reward, executed_action))
+        self.step += 1
+
+    def item(self, observation: ArrayLike, reward: float | None, executed_action: ArrayLike | None) -> ActItem:
+        """The next step, as one of several episodes'."""
+        self._outage.refuse_unsaid(executed_action)
+        missed = self._outage.steps
+        return calls.item(self.episode_id, self.step, observation, reward, executed_action, missed=missed)
+
+    def acting(
+        self,
+        patience: Patience,
+        observation: ArrayLike,
         reward: float | None,
+        executed_action: ArrayLike | None,
+    ) -> Talk[ActAnswer]:
+        """See `Episode.act`."""
+        self._outage.refuse_unsaid(executed_action)
+        said = calls.act_request(self.step, observation, reward, executed_action)
+        yield from self.catching_up(patience)
+        return (yield from self._acting(self._outage.told_by(said), patience))
+
+    def catching_up(self, patience: Patience) -> Talk[None]:
+        """Tell of missed steps until the next request can carry those that are left.
+
+        The last of each portion is asked for as if its answer were awaited; nobody uses it, and what was executed
+        instead is said with the step after it.
+        """
+        while (portion := self._outage.portion()) is not None:
+            yield from self._acting(portion, patience)
+
+    def ending(
+        self,
+        patience: Patience,
+        reward: float | None,
+        *,
         executed_action: ArrayLike | None,
         terminated: bool,
         truncated: bool,
         success: bool | None,
-    ) -> Call[EpisodeSummary]:
-        return calls.end_episode(
+    ) -> Talk[EpisodeSummary]:
+        """See `Episode.end`."""
+        self._outage.refuse_unsaid(executed_action)
+        yield from self.catching_up(patience)
+        call = calls.end_episode(
             self.episode_id,
             self.step,
             reward=reward,
@@ -49,37 +114,35 @@ class _Progress:
             terminated=terminated,
             truncated=truncated,
             success=success,
+            missed=self._outage.steps,
         )
+        summary = yield from self.memory.lasting(call, patience)
+        self.memory.over = True
+        return summary
 
-    def answered(self, answer: ActAnswer) -> ActAnswer:
-        """Take note of an answer: the next step is the one after it."""
-        self.step = answer.step + 1
+    def deleting(self, patience: Patience) -> Talk[None]:
+        """See `Episode.delete`."""
+        self.memory.over = True
+        with suppress(UnknownEpisode):
+            yield from ask(calls.delete_episode(self.episode_id), patience)
+
+    def answered(self, request: ActRequest, answer: ActAnswer) -> ActAnswer:
+        """Take note of an answer: what it answers is recorded, and the next step comes after it."""
+        self.memory.keep(request, answer)
+        self._outage.recorded(answer.step)
+        self.step = max(self.step, answer.step + 1)
         return answer
 
-    def explained(self, error: StepConflict) -> StepConflict:
-        """The conflict, in plain words where the service stands behind what this client saw answered."""
-        committed = error.committed_step
-        if committed is None or committed >= self.step - 1:
-            return error
-        return StepConflict(
-            f"the service's store lost steps of episode {self.episode_id}: step {self.step - 1} was answered, "
-            f"but the episode now ends at step {committed}",
-            committed_step=committed,
-            expected_step=error.expected_step,
-            request_id=error.request_id,
-        )
+    def _acting(self, request: ActRequest, patience: Patience) -> Talk[ActAnswer]:
+        call = calls.act(self.episode_id, request)
+        return self.answered(request, (yield from self.memory.lasting(call, patience)))
 
 
-class Episode(_Progress):
-    """A live episode, for blocking code. Made by `PolicyClient.start` and `PolicyClient.resume`.
+class Episode(Progress):
+    """A live episode, for blocking code. Made by `PolicyClient.start` and `PolicyClient.resume`."""
 
-    Attributes:
-        started: where it stood when this client began or resumed it.
-        step: the step that comes next; it moves only when an answer has come.
-    """
-
-    def __init__(self, client: PolicyClient, started: EpisodeState) -> None:
-        super().__init__(started)
+    def __init__(self, client: PolicyClient, memory: Memory) -> None:
+        super().__init__(memory)
         self._client = client
 
     def act(
@@ -92,15 +155,14 @@ class Episode(_Progress):
 
         `reward` is what the action before earned; `executed_action` is that action where another than the
         proposed one was executed. Neither belongs to step 0. After an error that says no answer came, call it
-        again with the same arguments: the step is neither lost nor doubled.
+        again with the same arguments: the step is neither lost nor doubled. If the robot cannot wait for that,
+        tell of the step with `miss`. An episode that the service lost is given back to it on the way.
 
         Raises:
+            InvalidRequest: this step cannot be sent; nothing was.
             ServiceError: what the service answered, once trying again is no use or the deadline has passed.
         """
-        try:
-            return self.answered(self._client.send(self._act(observation, reward, executed_action)))
-        except StepConflict as error:
-            raise self.explained(error) from error
+        return self._client.converse(self.acting(self._client.patience(), observation, reward, executed_action))
 
     def end(
         self,
@@ -112,11 +174,16 @@ class Episode(_Progress):
         success: bool | None = None,
     ) -> EpisodeSummary:
         """End the episode with the last action's reward; the same call again gives the same summary."""
-        call = self._end(reward, executed_action, terminated, truncated, success)
-        try:
-            return self._client.send(call)
-        except StepConflict as error:
-            raise self.explained(error) from error
+        patience = self._client.patience()
+        talk = self.ending(
+            patience,
+            reward,
+            executed_action=executed_action,
+            terminated=terminated,
+            truncated=truncated,
+            success=success,
+        )
+        return self._client.converse(talk)
 
     def state(self) -> EpisodeState:
         """Where the service says the episode stands."""
@@ -124,15 +191,14 @@ class Episode(_Progress):
 
     def delete(self) -> None:
         """Make the service forget the episode; one that it does not know any more is forgotten."""
-        with suppress(UnknownEpisode):
-            self._client.send(calls.delete_episode(self.episode_id))
+        self._client.converse(self.deleting(self._client.patience()))
 
 
-class AsyncEpisode(_Progress):
+class AsyncEpisode(Progress):
     """A live episode, for asynchronous code; the same surface as `Episode`."""
 
-    def __init__(self, client: AsyncPolicyClient, started: EpisodeState) -> None:
-        super().__init__(started)
+    def __init__(self, client: AsyncPolicyClient, memory: Memory) -> None:
+        super().__init__(memory)
         self._client = client
 
     async def act(
@@ -142,10 +208,8 @@ class AsyncEpisode(_Progress):
         executed_action: ArrayLike | None = None,  # [action_dim]
     ) -> ActAnswer:
         """See `Episode.act`."""
-        try:
-            return self.answered(await self._client.send(self._act(observation, reward, executed_action)))
-        except StepConflict as error:
-            raise self.explained(error) from error
+        patience = self._client.patience()
+        return await self._client.converse(self.acting(patience, observation, reward, executed_action))
 
     async def end(
         self,
@@ -157,11 +221,16 @@ class AsyncEpisode(_Progress):
         success: bool | None = None,
     ) -> EpisodeSummary:
         """See `Episode.end`."""
-        call = self._end(reward, executed_action, terminated, truncated, success)
-        try:
-            return await self._client.send(call)
-        except StepConflict as error:
-            raise self.explained(error) from error
+        patience = self._client.patience()
+        talk = self.ending(
+            patience,
+            reward,
+            executed_action=executed_action,
+            terminated=terminated,
+            truncated=truncated,
+            success=success,
+        )
+        return await self._client.converse(talk)
 
     async def state(self) -> EpisodeState:
         """See `Episode.state`."""
@@ -169,5 +238,4 @@ class AsyncEpisode(_Progress):
 
     async def delete(self) -> None:
         """See `Episode.delete`."""
-        with suppress(UnknownEpisode):
-            await self._client.send(calls.delete_episode(self.episode_id))
+        await self._client.converse(self.deleting(self._client.patience()))

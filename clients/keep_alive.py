@@ -22,12 +22,13 @@ PORTS = {"http": 80, "https": 443}
 class KeepAlive(httpx.AsyncBaseTransport):
     """As many connections as there are calls at once; a call that is over leaves its connection to the next.
 
-    A try's timeout covers the connection, the request and the answer together.
+    A try's timeout covers the connection, the request and the answer together. `security` is what https
+    connections are checked by.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, security: ssl.SSLContext | None = None) -> None:
         self._idle: defaultdict[Origin, list[_Connection]] = defaultdict(list)
-        self._security: ssl.SSLContext | None = None
+        self._security = security
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send the request and read the whole answer.

@@ -27,6 +27,9 @@ class Patience:
 
     Only what the HTTP contract makes harmless is tried again: the same request after a failed connection, a lost
     answer, or an error that the service calls retryable.
+
+    Attributes:
+        traceparent: the W3C trace context that all tries carry.
     """
 
     def __init__(
@@ -34,14 +37,17 @@ class Patience:
         url: str,
         deadline_seconds: float,
         *,
+        traceparent: str = "",
         clock: Callable[[], float] = time.monotonic,
         chance: Callable[[], float] = random.random,
     ) -> None:
         self.url = url
         self.deadline_seconds = deadline_seconds
+        self.traceparent = traceparent
         self.tries = 0
         self._clock = clock
         self._chance = chance
+        self._told: ServiceError | None = None
         self._began = clock()
 
     @property
@@ -65,6 +71,7 @@ class Patience:
         if isinstance(error, ServiceError):
             if not error.retryable:
                 raise error
+            self._told = error
             asked_seconds = (error.retry_after_ms or 0) / 1000
         elif isinstance(error, FINAL):
             raise self._unreachable(error) from error
@@ -76,9 +83,11 @@ class Patience:
         return min(pause, max(asked_seconds, left / 2))
 
     def _exhausted(self, error: httpx.RequestError | ServiceError) -> ServiceError:
-        """What is raised when time is up: the service's own error if it answered, else that it did not."""
+        """What is raised when time is up: the last error the service answered, else that it did not."""
         if not isinstance(error, ServiceError):
-            return self._unreachable(error)
+            if self._told is None:
+                return self._unreachable(error)
+            error = self._told
         return type(error)(
             f"{error.detail} (still so after {self._effort()})",
             committed_step=error.committed_step,

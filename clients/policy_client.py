@@ -1,16 +1,18 @@
 """PolicyClient: the HTTP API from Python, blocking and asynchronous.
 
-What is sent, how answers are read (`clients.calls`) and when the same request is sent again (`clients.patience`)
-is pure and written once; the two clients differ only in how they wait. That is why the blocking one needs no
-event loop and no thread, which a robot's control loop would feel. Both speak to an httpx transport directly: the
-cookies, redirects and environment proxies of an httpx client cost more time than the request itself.
+What is sent, how answers are read (`clients.calls`), when the same request is sent again (`clients.patience`) and
+how a lost episode is given back (`clients.memory`) is pure and written once, as talks (`clients.talk`); the two
+clients differ only in how they wait. That is why the blocking one needs no event loop and no thread, which a
+robot's control loop would feel. Both speak to an httpx transport directly: the cookies, redirects and environment
+proxies of an httpx client cost more time than the request itself.
 """
 
 from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -18,23 +20,20 @@ import anyio
 import httpx
 from pydantic import BaseModel
 
-from clients import calls
+from clients import calls, together
+from clients.access import DEFAULT_DEADLINE_SECONDS, DEFAULT_ENCODING, Access
 from clients.calls import Call
-from clients.encoding import Encoding
 from clients.episode import AsyncEpisode, Episode
 from clients.keep_alive import KeepAlive
+from clients.memory import Memory
 from clients.patience import Patience
-from clients.together import NextStep, Together, portions
-from lamo.errors import ConfigError, ServiceError
-from lamo.wire import ActAnswer, PolicyInfo
+from clients.talk import Pause, Talk, Try, ask
+from clients.together import NextStep
+from lamo.errors import ServiceError
+from lamo.wire import ActAnswer, EpisodeState, PolicyInfo
 
 AnswerT = TypeVar("AnswerT", bound=BaseModel | None)
-
-DEFAULT_DEADLINE_SECONDS = 10.0
-
-DEFAULT_ENCODING = Encoding.JSON
-"""For tens of numbers msgpack is no faster, and JSON can be read on the wire; for hundreds it takes a third of the
-time (`benchmarks/decoding.py`), which is why `lamo-evaluate` speaks it."""
+ResultT = TypeVar("ResultT")
 
 EPISODE_ID_BYTES = 20
 
@@ -46,10 +45,14 @@ class PolicyClient:
         url: where the service listens.
         deadline_seconds: how long one call may take in all, tries and pauses together.
         encoding: "json" or "msgpack", which carries arrays as raw numbers.
+        api_key: sent with every request, shown nowhere.
+        ca_file: certificates (PEM) to trust instead of the public ones, for https with a private authority.
+        traceparent: gives the W3C trace context of the call about to be made; each call is its own trace without.
         transport: replaces the network, for a proxy (`httpx.HTTPTransport(proxy=...)`) or a test.
 
     Raises:
-        ConfigError: `url` is no HTTP address, the deadline is not positive, or there is no such encoding.
+        ConfigError: `url` is no HTTP address, the deadline is not positive, there is no such encoding, or the key
+            holds what no header can.
     """
 
     def __init__(
@@ -58,16 +61,25 @@ class PolicyClient:
         *,
         deadline_seconds: float = DEFAULT_DEADLINE_SECONDS,
         encoding: str = DEFAULT_ENCODING,
+        api_key: str | None = None,
+        ca_file: str | Path | None = None,
+        traceparent: Callable[[], str] | None = None,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        self.url = _checked_url(url)
-        self.deadline_seconds = _checked_deadline(deadline_seconds)
-        self.encoding = _checked_encoding(encoding)
+        self.access = Access.of(
+            url,
+            deadline_seconds=deadline_seconds,
+            encoding=encoding,
+            api_key=api_key,
+            ca_file=ca_file,
+            traceparent=traceparent,
+        )
         self._transport = transport
         self._network: httpx.BaseTransport | None = None
+        self._context_lengths: dict[str, int] = {}
 
     def __enter__(self) -> Self:
-        self._network = self._transport or httpx.HTTPTransport()
+        self._network = self._transport or httpx.HTTPTransport(verify=self.access.security())
         return self
 
     def __exit__(
@@ -95,32 +107,22 @@ class PolicyClient:
     ) -> Episode:
         """Start an episode; what is left out is the service's choice (`lamo.wire.StartRequest`)."""
         call = calls.start_episode(_new_episode_id(), policy, target_return, ttl_seconds, labels)
-        return Episode(self, self.send(call))
+        state = self.send(call)
+        length = self._context_length(state)
+        return Episode(self, Memory(state, context_length=length, start=call, ttl_seconds=ttl_seconds))
 
     def resume(self, episode_id: str) -> Episode:
         """An episode that was started before this client was.
 
         It goes on with the step the service expects. If an answer was lost with the client before, its action
-        is recorded as history: say with `executed_action` what was executed instead.
+        is recorded as history: say with `executed_action` what was executed instead. Should the service lose the
+        episode, it is given back what this client has seen of it.
 
         Raises:
             UnknownEpisode: it was never started, has expired, or was deleted.
         """
-        return Episode(self, self.send(calls.episode_state(episode_id)))
-
-    def send(self, call: Call[AnswerT]) -> AnswerT:
-        """The answer to a call, which is sent again as the contract allows until the deadline.
-
-        Raises:
-            ServiceError: the service's final answer, or that it gave none.
-        """
-        patience = Patience(self.url, self.deadline_seconds)
-        while True:
-            try:
-                return self._try(call, patience)
-            except (httpx.RequestError, ServiceError) as error:
-                pause = patience.pause_after(error)
-            time.sleep(pause)
+        state = self.send(calls.episode_state(episode_id))
+        return Episode(self, Memory(state, context_length=self._context_length(state)))
 
     def act_together(self, steps: Sequence[NextStep[Episode]]) -> list[ActAnswer | ServiceError]:
         """The next step of each of several episodes, in one request where they fit into one.
@@ -131,27 +133,50 @@ class PolicyClient:
         Raises:
             InvalidRequest: one of the steps cannot be sent; then none was.
         """
-        sent = [Together(portion) for portion in portions(steps)]
-        return [outcome for together in sent for outcome in self._together(together)]
+        return self.converse(together.answers(steps, self.patience))
 
-    def _together(self, together: Together[Episode]) -> list[ActAnswer | ServiceError]:
-        patience = Patience(self.url, self.deadline_seconds)
-        while True:
-            try:
-                together.take(self._try(together.call(), patience))
-                return together.ended()
-            except (httpx.RequestError, ServiceError) as error:
+    def send(self, call: Call[AnswerT]) -> AnswerT:
+        """The answer to a call, which is sent again as the contract allows until the deadline.
+
+        Raises:
+            ServiceError: the service's final answer, or that it gave none.
+        """
+        return self.converse(ask(call, self.patience()))
+
+    def patience(self, deadline_seconds: float | None = None) -> Patience:
+        """How long a call begun now may take; the client's own deadline if not said."""
+        return self.access.patience(deadline_seconds)
+
+    def converse(self, talk: Talk[ResultT]) -> ResultT:
+        """Do what a talk wants, until it has its result."""
+        try:
+            wanted = next(talk)
+            while True:
+                if isinstance(wanted, Pause):
+                    time.sleep(wanted.seconds)
+                    wanted = next(talk)
+                    continue
                 try:
-                    pause = patience.pause_after(error)
-                except ServiceError as final:
-                    together.give_up(final)
-                    return together.ended()
-            time.sleep(pause)
+                    answer = self._try(wanted)
+                except (httpx.RequestError, ServiceError) as error:
+                    wanted = talk.throw(error)
+                else:
+                    wanted = talk.send(answer)
+        except StopIteration as end:
+            result: ResultT = end.value
+            return result
 
-    def _try(self, call: Call[AnswerT], patience: Patience) -> AnswerT:
-        request = call.request(self.url, patience.begin_try(), self.encoding)
-        response = _opened(self._network).handle_request(request)
-        return call.read(response.status_code, response.headers, response.read())
+    def _try(self, wanted: Try) -> BaseModel | None:
+        response = _opened(self._network).handle_request(self.access.request(wanted))
+        answer: BaseModel | None = wanted.call.read(response.status_code, response.headers, response.read())
+        return answer
+
+    def _context_length(self, state: EpisodeState) -> int:
+        """Of the policy that plays an episode, asked for once: as much as a client has to remember."""
+        policy = f"{state.policy}@{state.revision}"
+        if policy not in self._context_lengths:
+            self._context_lengths[policy] = self.policy(policy).context_length
+        return self._context_lengths[policy]
 
 
 class AsyncPolicyClient:
@@ -163,16 +188,26 @@ class AsyncPolicyClient:
         *,
         deadline_seconds: float = DEFAULT_DEADLINE_SECONDS,
         encoding: str = DEFAULT_ENCODING,
+        api_key: str | None = None,
+        ca_file: str | Path | None = None,
+        traceparent: Callable[[], str] | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        self.url = _checked_url(url)
-        self.deadline_seconds = _checked_deadline(deadline_seconds)
-        self.encoding = _checked_encoding(encoding)
+        self.access = Access.of(
+            url,
+            deadline_seconds=deadline_seconds,
+            encoding=encoding,
+            api_key=api_key,
+            ca_file=ca_file,
+            traceparent=traceparent,
+        )
         self._transport = transport
         self._network: httpx.AsyncBaseTransport | None = None
+        self._context_lengths: dict[str, int] = {}
+        self._asking = anyio.Lock()
 
     async def __aenter__(self) -> Self:
-        self._network = self._transport or KeepAlive()
+        self._network = self._transport or KeepAlive(self.access.security())
         return self
 
     async def __aexit__(
@@ -200,45 +235,58 @@ class AsyncPolicyClient:
     ) -> AsyncEpisode:
         """See `PolicyClient.start`."""
         call = calls.start_episode(_new_episode_id(), policy, target_return, ttl_seconds, labels)
-        return AsyncEpisode(self, await self.send(call))
+        state = await self.send(call)
+        length = await self._context_length(state)
+        return AsyncEpisode(self, Memory(state, context_length=length, start=call, ttl_seconds=ttl_seconds))
 
     async def resume(self, episode_id: str) -> AsyncEpisode:
         """See `PolicyClient.resume`."""
-        return AsyncEpisode(self, await self.send(calls.episode_state(episode_id)))
-
-    async def send(self, call: Call[AnswerT]) -> AnswerT:
-        """See `PolicyClient.send`."""
-        patience = Patience(self.url, self.deadline_seconds)
-        while True:
-            try:
-                return await self._try(call, patience)
-            except (httpx.RequestError, ServiceError) as error:
-                pause = patience.pause_after(error)
-            await anyio.sleep(pause)
+        state = await self.send(calls.episode_state(episode_id))
+        return AsyncEpisode(self, Memory(state, context_length=await self._context_length(state)))
 
     async def act_together(self, steps: Sequence[NextStep[AsyncEpisode]]) -> list[ActAnswer | ServiceError]:
         """See `PolicyClient.act_together`."""
-        sent = [Together(portion) for portion in portions(steps)]
-        return [outcome for together in sent for outcome in await self._together(together)]
+        return await self.converse(together.answers(steps, self.patience))
 
-    async def _together(self, together: Together[AsyncEpisode]) -> list[ActAnswer | ServiceError]:
-        patience = Patience(self.url, self.deadline_seconds)
-        while True:
-            try:
-                together.take(await self._try(together.call(), patience))
-                return together.ended()
-            except (httpx.RequestError, ServiceError) as error:
+    async def send(self, call: Call[AnswerT]) -> AnswerT:
+        """See `PolicyClient.send`."""
+        return await self.converse(ask(call, self.patience()))
+
+    def patience(self, deadline_seconds: float | None = None) -> Patience:
+        """See `PolicyClient.patience`."""
+        return self.access.patience(deadline_seconds)
+
+    async def converse(self, talk: Talk[ResultT]) -> ResultT:
+        """See `PolicyClient.converse`."""
+        try:
+            wanted = next(talk)
+            while True:
+                if isinstance(wanted, Pause):
+                    await anyio.sleep(wanted.seconds)
+                    wanted = next(talk)
+                    continue
                 try:
-                    pause = patience.pause_after(error)
-                except ServiceError as final:
-                    together.give_up(final)
-                    return together.ended()
-            await anyio.sleep(pause)
+                    answer = await self._try(wanted)
+                except (httpx.RequestError, ServiceError) as error:
+                    wanted = talk.throw(error)
+                else:
+                    wanted = talk.send(answer)
+        except StopIteration as end:
+            result: ResultT = end.value
+            return result
 
-    async def _try(self, call: Call[AnswerT], patience: Patience) -> AnswerT:
-        request = call.request(self.url, patience.begin_try(), self.encoding)
-        response = await _opened(self._network).handle_async_request(request)
-        return call.read(response.status_code, response.headers, await response.aread())
+    async def _try(self, wanted: Try) -> BaseModel | None:
+        response = await _opened(self._network).handle_async_request(self.access.request(wanted))
+        answer: BaseModel | None = wanted.call.read(response.status_code, response.headers, await response.aread())
+        return answer
+
+    async def _context_length(self, state: EpisodeState) -> int:
+        """See `PolicyClient._context_length`; of many episodes started at once, one asks."""
+        policy = f"{state.policy}@{state.revision}"
+        async with self._asking:
+            if policy not in self._context_lengths:
+                self._context_lengths[policy] = (await self.policy(policy)).context_length
+        return self._context_lengths[policy]
 
 
 NetworkT = TypeVar("NetworkT", httpx.BaseTransport, httpx.AsyncBaseTransport)
@@ -248,29 +296,6 @@ def _opened(network: NetworkT | None) -> NetworkT:
     if network is None:
         raise RuntimeError("the client is not open: use it in a `with` block")
     return network
-
-
-def _checked_url(url: str) -> str:
-    try:
-        parsed = httpx.URL(url)
-    except httpx.InvalidURL as error:
-        raise ConfigError(f"url {url!r} is no address: {error}") from error
-    if parsed.scheme not in ("http", "https") or not parsed.host:
-        raise ConfigError(f"url {url!r} does not begin with http:// or https:// and a host")
-    return url.rstrip("/")
-
-
-def _checked_deadline(seconds: float) -> float:
-    if not seconds > 0:
-        raise ConfigError(f"a deadline of {seconds} s is not positive")
-    return seconds
-
-
-def _checked_encoding(encoding: str) -> Encoding:
-    try:
-        return Encoding(encoding)
-    except ValueError:
-        raise ConfigError(f"encoding {encoding!r} is neither json nor msgpack") from None
 
 
 def _new_episode_id() -> str:

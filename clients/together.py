@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+import httpx
 import numpy as np
 from numpy.typing import ArrayLike
 
 from clients import calls
 from clients.calls import Call
 from clients.episode import AsyncEpisode, Episode
-from lamo.errors import ServiceError, StepConflict, UnreadableAnswer
+from clients.memory import MOST_RESTORES
+from clients.patience import Patience
+from clients.talk import Pause, Talk, Try
+from lamo.errors import ServiceError, UnreadableAnswer
 from lamo.wire import MAX_ITEMS, ActAnswer, ActItem, ActOutcome, ActTogetherAnswer
 
 EpisodeT = TypeVar("EpisodeT", Episode, AsyncEpisode)
+
+Outcome = ActAnswer | ServiceError
 
 NUMBERS_PER_REQUEST = 32_768
 """Of all observations and executed actions together; in JSON at most two thirds of the bytes that a service takes
@@ -32,6 +39,19 @@ class NextStep(Generic[EpisodeT]):
     executed_action: ArrayLike | None = None  # [action_dim]
 
 
+def answers(steps: Sequence[NextStep[EpisodeT]], patience: Callable[[], Patience]) -> Talk[list[Outcome]]:
+    """The next step of each of several episodes, in requests that each have a patience of their own.
+
+    Raises:
+        InvalidRequest: one of the steps cannot be sent; then none was.
+    """
+    sent = [Together(portion) for portion in portions(steps)]
+    outcomes: list[Outcome] = []
+    for together in sent:
+        outcomes += yield from together.answers(patience())
+    return outcomes
+
+
 class Together(Generic[EpisodeT]):
     """The next steps of several episodes, on their way to the service.
 
@@ -40,10 +60,28 @@ class Together(Generic[EpisodeT]):
     """
 
     def __init__(self, steps: Sequence[NextStep[EpisodeT]]) -> None:
-        self.outcomes: list[ActAnswer | ServiceError | None] = [None] * len(steps)
-        self._episodes: list[Episode | AsyncEpisode] = [step.episode for step in steps]
+        self.outcomes: list[Outcome | None] = [None] * len(steps)
+        self._steps: Sequence[NextStep[EpisodeT]] = steps
         self._items = [_item(step) for step in steps]
         self._pending = list(range(len(steps)))
+        self._lost: list[tuple[int, ServiceError]] = []
+        self._restores: Counter[int] = Counter()
+
+    def answers(self, patience: Patience) -> Talk[list[Outcome]]:
+        """Send what is pending until nothing is, or patience ends; what the service lost is given back first."""
+        yield from self._catch_up(patience)
+        while self._pending:
+            try:
+                self.take((yield Try(self.call(), patience.begin_try(), patience.traceparent)))
+            except (httpx.RequestError, ServiceError) as error:
+                try:
+                    pause = patience.pause_after(error)
+                except ServiceError as final:
+                    self.give_up(final)
+                    break
+                yield Pause(pause)
+            yield from self._give_back(patience)
+        return self.ended()
 
     def call(self) -> Call[ActTogetherAnswer]:
         """The request for what is pending."""
@@ -62,7 +100,9 @@ class Together(Generic[EpisodeT]):
             outcome = self.outcomes[index] = self._outcome(index, item)
             if isinstance(outcome, ServiceError) and outcome.retryable:
                 again.append((index, outcome))
-        self._pending = [index for index, _ in again]
+            elif isinstance(outcome, ServiceError) and self._may_be_given_back(index, outcome):
+                self._lost.append((index, outcome))
+        self._pending = sorted(index for index, _ in again + self._lost)
         if again:
             raise max((error for _, error in again), key=lambda error: error.retry_after_ms or 0)
 
@@ -71,16 +111,39 @@ class Together(Generic[EpisodeT]):
         for index in self._pending:
             self.outcomes[index] = self.outcomes[index] or error
 
-    def ended(self) -> list[ActAnswer | ServiceError]:
+    def ended(self) -> list[Outcome]:
         """The outcomes, once nothing is to come."""
         return [outcome for outcome in self.outcomes if outcome is not None]
 
-    def _outcome(self, index: int, item: ActOutcome) -> ActAnswer | ServiceError:
-        episode = self._episodes[index]
+    def _outcome(self, index: int, item: ActOutcome) -> Outcome:
         if isinstance(item.body, ActAnswer):
-            return episode.answered(item.body)
-        error = ServiceError.from_problem(item.status, item.body.model_dump(exclude_none=True))
-        return episode.explained(error) if isinstance(error, StepConflict) else error
+            episode: Episode | AsyncEpisode = self._steps[index].episode
+            return episode.answered(self._items[index], item.body)
+        return ServiceError.from_problem(item.status, item.body.model_dump(exclude_none=True))
+
+    def _may_be_given_back(self, index: int, error: ServiceError) -> bool:
+        return self._restores[index] < MOST_RESTORES and self._steps[index].episode.memory.misses(error)
+
+    def _give_back(self, patience: Patience) -> Talk[None]:
+        lost, self._lost = self._lost, []
+        for index, error in lost:
+            self._restores[index] += 1
+            yield from self._or_drop(index, self._steps[index].episode.memory.give_back(error, patience))
+
+    def _catch_up(self, patience: Patience) -> Talk[None]:
+        """Episodes that missed more than one request carries tell of it in requests of their own."""
+        for index, step in enumerate(self._steps):
+            if len(self._items[index].missed) > 0:
+                yield from self._or_drop(index, step.episode.catching_up(patience))
+                self._items[index] = _item(step)
+
+    def _or_drop(self, index: int, talk: Talk[None]) -> Talk[None]:
+        """Go on without an episode whose talk fails; the error is its outcome."""
+        try:
+            yield from talk
+        except ServiceError as error:
+            self.outcomes[index] = error
+            self._pending.remove(index)
 
 
 def portions(steps: Sequence[NextStep[EpisodeT]]) -> Iterator[Sequence[NextStep[EpisodeT]]]:
@@ -89,7 +152,7 @@ def portions(steps: Sequence[NextStep[EpisodeT]]) -> Iterator[Sequence[NextStep[
     numbers = 0
     for step in steps:
         executed = () if step.executed_action is None else step.executed_action
-        size = np.size(step.observation) + np.size(executed)
+        size = np.size(step.observation) + np.size(executed) + step.episode.missed_numbers
         if portion and (len(portion) == MAX_ITEMS or numbers + size > NUMBERS_PER_REQUEST):
             yield portion
             portion, numbers = [], 0
@@ -100,6 +163,4 @@ def portions(steps: Sequence[NextStep[EpisodeT]]) -> Iterator[Sequence[NextStep[
 
 
 def _item(step: NextStep[EpisodeT]) -> ActItem:
-    return calls.item(
-        step.episode.episode_id, step.episode.step, step.observation, step.reward, step.executed_action
-    )
+    return step.episode.item(step.observation, step.reward, step.executed_action)

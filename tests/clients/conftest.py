@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import socket
 import threading
 import time
@@ -11,8 +12,11 @@ from typing import Any
 import httpx
 import pytest
 import uvicorn
+from anyio.from_thread import start_blocking_portal
 
+from clients.episode import AsyncEpisode
 from clients.keep_alive import KeepAlive
+from clients.policy_client import AsyncPolicyClient, PolicyClient
 from tests.clients.fake_service import FakeService, propose
 
 
@@ -127,3 +131,43 @@ def lossy() -> type[Lossy]:
 def proposed() -> Callable[[list[float], int], list[float]]:
     """The fake policy's action for an observation and a step."""
     return propose
+
+
+class Blocking:
+    """The asynchronous client, or one of its episodes, called from blocking code."""
+
+    def __init__(self, portal, awaited):
+        self._portal = portal
+        self._awaited = awaited
+
+    def __getattr__(self, name):
+        value = getattr(self._awaited, name)
+        if not inspect.iscoroutinefunction(value):
+            return value
+
+        def call(*arguments, **named):
+            result = self._portal.call(lambda: value(*arguments, **named))
+            return Blocking(self._portal, result) if isinstance(result, AsyncEpisode) else result
+
+        return call
+
+
+@pytest.fixture(params=["blocking", "asynchronous"])
+def connect(request):
+    """Opens a client of either kind; every test that uses it holds for both."""
+    closing = []
+
+    def connect(url, **options):
+        if request.param == "blocking":
+            client = PolicyClient(url, **options)
+            closing.append(client)
+            return client.__enter__()
+        portal_context = start_blocking_portal()
+        portal = portal_context.__enter__()
+        client = portal.wrap_async_context_manager(AsyncPolicyClient(url, **options))
+        closing.extend([portal_context, client])
+        return Blocking(portal, client.__enter__())
+
+    yield connect
+    for context in reversed(closing):
+        context.__exit__(None, None, None)

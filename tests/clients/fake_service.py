@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import msgpack
@@ -15,8 +16,17 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from lamo.errors import ContentChanged, EpisodeEnded, ServiceError, StepConflict, UnknownEpisode, UnknownPolicy
+from lamo.errors import (
+    ContentChanged,
+    EpisodeEnded,
+    InvalidRequest,
+    ServiceError,
+    StepConflict,
+    UnknownEpisode,
+    UnknownPolicy,
+)
 from lamo.packing import MEDIA_TYPE, array_of, is_array, pack
+from lamo.wire import MAX_MISSED
 
 POLICY = {
     "name": "drift",
@@ -39,15 +49,32 @@ Reply = Callable[[], Response]
 
 @dataclass
 class Episode:
-    """What the service keeps of one episode: the start's fields, each step's request, and the summary."""
+    """What the service keeps of one episode: the start's fields, each step as it was told of, and the end.
+
+    A restored one begins with the first timestep it was given, and with the rewards up to the last of them.
+    """
 
     start: dict[str, Any]
     steps: list[dict[str, Any]] = field(default_factory=list)
     end: dict[str, Any] | None = None
+    first: int = 0
+    earned_before: float = 0.0
 
     @property
     def committed_step(self) -> int:
-        return len(self.steps) - 1
+        return self.first + len(self.steps) - 1
+
+    def recorded(self, step: int) -> dict[str, Any] | None:
+        """What was told of a step, None if it is not recorded (any more)."""
+        return self.steps[step - self.first] if self.first <= step <= self.committed_step else None
+
+    def record(self, told: dict[str, Any]) -> None:
+        """A step is recorded once; told of again it has to be the same."""
+        known = self.recorded(told["step"])
+        if known is None and told["step"] == self.committed_step + 1:
+            self.steps.append(told)
+        elif known is not None and content(known) != content(told):
+            raise ContentChanged(f"step {told['step']} was recorded with other content")
 
     @property
     def target_return(self) -> float:
@@ -55,7 +82,7 @@ class Episode:
 
     @property
     def episode_return(self) -> float:
-        return sum(step.get("reward", 0.0) for step in [*self.steps, self.end or {}])
+        return self.earned_before + sum(step.get("reward") or 0.0 for step in [*self.steps, self.end or {}])
 
 
 class FakeService:
@@ -66,6 +93,8 @@ class FakeService:
         episodes: by id.
         refusals: answers given instead of looking at the next requests.
         item_refusals: the same for the next items of requests for many.
+        forgetful: whether an episode is forgotten as soon as it was restored.
+        windows: what episodes were restored with, in order.
         delay_seconds: how long an act takes.
         requests: method and path of everything that came.
         most_acting: the most acts that were under way at once.
@@ -77,6 +106,8 @@ class FakeService:
         self.refusals: deque[Reply] = deque()
         self.delay_seconds = 0.0
         self.item_refusals: deque[ServiceError] = deque()
+        self.forgetful = False
+        self.windows: list[dict[str, Any]] = []
         self.requests: list[str] = []
         self.most_acting = 0
         self._acting = 0
@@ -88,6 +119,7 @@ class FakeService:
                 Route("/episodes/{id}", self._guarded(self._state), methods=["GET"]),
                 Route("/episodes/{id}", self._guarded(self._delete), methods=["DELETE"]),
                 Route("/episodes/{id}/act", self._guarded(self._act), methods=["POST"]),
+                Route("/episodes/{id}/window", self._guarded(self._restore), methods=["PUT"]),
                 Route("/act", self._guarded(self._act_together), methods=["POST"]),
                 Route("/episodes/{id}/end", self._guarded(self._end), methods=["POST"]),
             ]
@@ -137,6 +169,26 @@ class FakeService:
         del self.episodes[request.path_params["id"]]
         return Response(status_code=204)
 
+    async def _restore(self, request: Request) -> Response:
+        sent = await read(request)
+        timesteps, known = sent["timesteps"], self.episodes.get(request.path_params["id"])
+        if len(timesteps) > self.policy["context_length"]:
+            raise InvalidRequest(f"{len(timesteps)} timesteps are more than the policy sees")
+        if known is not None and known.committed_step > timesteps[-1]["step"]:
+            raise StepConflict("it stands beyond the window", committed_step=known.committed_step)
+        if known is not None and known.end is not None:
+            raise EpisodeEnded("the episode has ended")
+        self.windows.append(sent)
+        start = {name: sent[name] for name in ("target_return", "labels", "ttl_seconds") if name in sent}
+        within = sum(timestep.get("reward") or 0.0 for timestep in timesteps)
+        self.episodes[request.path_params["id"]] = Episode(
+            start, list(timesteps), first=timesteps[0]["step"], earned_before=sent["episode_return"] - within
+        )
+        state = self._describe(request)
+        if self.forgetful:
+            self.episodes.clear()
+        return JSONResponse(state)
+
     async def _act(self, request: Request) -> Response:
         return written(request, await self._answer(request.path_params["id"], await read(request)))
 
@@ -160,12 +212,12 @@ class FakeService:
         episode, step = self._known(episode_id), sent["step"]
         if episode.end is not None:
             raise EpisodeEnded("the episode has ended")
-        replayed = 0 <= step < len(episode.steps)
-        if replayed and episode.steps[step] != sent:
-            raise ContentChanged(f"step {step} was recorded with other content")
-        if not replayed:
-            self._check_step(episode, step)
-            episode.steps.append(sent)
+        replayed = episode.recorded(step) is not None
+        if replayed:
+            episode.record(sent)
+        else:
+            self._take(episode, step, sent)
+            episode.record(sent)
         return {
             "episode_id": episode_id,
             "step": step,
@@ -184,14 +236,14 @@ class FakeService:
     async def _end(self, request: Request) -> Response:
         sent = await read(request)
         episode = self._episode(request)
-        self._check_step(episode, sent["step"])
         if episode.end not in (None, sent):
             raise ContentChanged("the episode ended otherwise")
-        episode.end = sent
+        episode.end = dict(sent)
+        self._take(episode, sent["step"], sent)
         return JSONResponse(
             {
                 "episode_id": request.path_params["id"],
-                "length": len(episode.steps),
+                "length": episode.committed_step + 1,
                 "episode_return": episode.episode_return,
                 "target_return": episode.target_return,
                 "terminated": sent.get("terminated", False),
@@ -200,13 +252,23 @@ class FakeService:
             }
         )
 
-    def _check_step(self, episode: Episode, step: int) -> None:
-        if step != len(episode.steps):
+    def _take(self, episode: Episode, step: int, sent: dict[str, Any]) -> None:
+        """Record what was missed before a step, which has to be the next one then."""
+        missed = sent.pop("missed", [])
+        if len(missed) > MAX_MISSED:
+            raise InvalidRequest(f"{len(missed)} steps were missed, at most {MAX_MISSED} are taken")
+        first = missed[0]["step"] if missed else step
+        if first > episode.committed_step + 1 or step <= episode.committed_step:
             raise StepConflict(
-                f"step {step} is not the expected {len(episode.steps)}",
+                f"step {first} is not the expected {episode.committed_step + 1}",
                 committed_step=episode.committed_step,
-                expected_step=len(episode.steps),
+                expected_step=episode.committed_step + 1,
             )
+        for passed, after in pairwise([*missed, sent]):
+            if after.get("executed_action") is None:
+                raise InvalidRequest(f"executed_action is missing after the missed step {passed['step']}")
+        for passed in missed:
+            episode.record(passed | {"missed": True})
 
     def _episode(self, request: Request) -> Episode:
         return self._known(request.path_params["id"])
@@ -231,6 +293,11 @@ class FakeService:
             "expires_at": 0.0,
             "ended": episode.end is not None,
         }
+
+
+def content(told: dict[str, Any]) -> tuple[Any, ...]:
+    """What a step that is told of again is recognised by."""
+    return told["observation"], told.get("reward") or 0.0, told.get("executed_action")
 
 
 async def read(request: Request) -> dict[str, Any]:

@@ -27,12 +27,17 @@ def sent(call):
 @given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1, max_size=20))
 def test_a_float32_observation_arrives_bit_for_bit(numbers):
     observation = np.array(numbers, np.float32)
-    arrived = np.array(sent(calls.act("e", 0, observation, None, None))["observation"], np.float64)
+    arrived = np.array(
+        sent(calls.act("e", calls.act_request(0, observation, None, None)))["observation"], np.float64
+    )
     assert arrived.astype(np.float32).tobytes() == observation.tobytes()
 
 
 def test_only_what_is_given_is_sent():
-    assert sent(calls.act("e", 3, [1, 2.5], None, None)) == {"step": 3, "observation": [1.0, 2.5]}
+    assert sent(calls.act("e", calls.act_request(3, [1, 2.5], None, None))) == {
+        "step": 3,
+        "observation": [1.0, 2.5],
+    }
     assert sent(calls.start_episode("e", None, None, None, None)) == {}
     ended = calls.end_episode(
         "e", 4, reward=None, executed_action=None, terminated=True, truncated=False, success=None
@@ -41,7 +46,7 @@ def test_only_what_is_given_is_sent():
 
 
 def test_numpy_scalars_are_numbers():
-    call = calls.act("e", 1, np.zeros(2), np.float32(0.5), np.array([0.25, -1], np.float32))
+    call = calls.act("e", calls.act_request(1, np.zeros(2), np.float32(0.5), np.array([0.25, -1], np.float32)))
     assert sent(call) == {"step": 1, "observation": [0.0, 0.0], "reward": 0.5, "executed_action": [0.25, -1.0]}
 
 
@@ -76,7 +81,7 @@ def test_names_are_quoted_in_paths():
 )
 def test_what_json_or_the_contract_cannot_carry_is_refused_before_it_is_sent(arguments, sentence):
     with pytest.raises(InvalidRequest) as refused:
-        sent(calls.act("e", *arguments))
+        sent(calls.act("e", calls.act_request(*arguments)))
     assert sentence in str(refused.value)
 
 

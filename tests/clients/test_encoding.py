@@ -16,7 +16,7 @@ numbers = st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), m
 @given(numbers, st.sampled_from(["<f4", "<f8", ">f4"]))
 def test_an_observation_arrives_bit_for_bit_in_either_encoding(values, dtype):
     observation = np.array(values, dtype)
-    message = calls.act("e", 0, observation, 0.5, None).message
+    message = calls.act_request(0, observation, 0.5, None)
     packed = ActRequest.model_validate(packing.unpack(Encoding.MSGPACK.write(message)))
     listed = ActRequest.model_validate_json(Encoding.JSON.write(message))
     for arrived in (packed, listed):
@@ -30,7 +30,7 @@ def test_float32_travels_as_four_bytes_and_shapes_are_kept():
         (np.zeros(4), "<f8", [4]),
         ([1, 2], "<f8", [2]),
     ):
-        packed = packing.unpack(Encoding.MSGPACK.write(calls.act("e", 0, sent, None, None).message))
+        packed = packing.unpack(Encoding.MSGPACK.write(calls.act_request(0, sent, None, None)))
         assert (packed["observation"]["dtype"], packed["observation"]["shape"]) == (dtype, shape)
 
 

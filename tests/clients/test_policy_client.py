@@ -19,53 +19,12 @@ from lamo.errors import (
     InternalError,
     QueueFull,
     ServiceUnreachable,
-    StepConflict,
     UnknownEpisode,
     UnknownPolicy,
     UnreadableAnswer,
 )
 
 OBSERVATION = np.array([0.3, -0.7, 0.1], np.float32)
-
-
-class Blocking:
-    """The asynchronous client, or one of its episodes, called from blocking code."""
-
-    def __init__(self, portal, awaited):
-        self._portal = portal
-        self._awaited = awaited
-
-    def __getattr__(self, name):
-        value = getattr(self._awaited, name)
-        if not inspect.iscoroutinefunction(value):
-            return value
-
-        def call(*arguments, **named):
-            result = self._portal.call(lambda: value(*arguments, **named))
-            return Blocking(self._portal, result) if isinstance(result, AsyncEpisode) else result
-
-        return call
-
-
-@pytest.fixture(params=["blocking", "asynchronous"])
-def connect(request):
-    """Opens a client of either kind; every test of this file holds for both."""
-    closing = []
-
-    def connect(url, **options):
-        if request.param == "blocking":
-            client = PolicyClient(url, **options)
-            closing.append(client)
-            return client.__enter__()
-        portal_context = start_blocking_portal()
-        portal = portal_context.__enter__()
-        client = portal.wrap_async_context_manager(AsyncPolicyClient(url, **options))
-        closing.extend([portal_context, client])
-        return Blocking(portal, client.__enter__())
-
-    yield connect
-    for context in reversed(closing):
-        context.__exit__(None, None, None)
 
 
 def test_an_episode_is_played_from_start_to_end(connect, url, service, proposed):
@@ -141,18 +100,6 @@ def test_every_item_of_a_request_that_never_succeeds_says_so(connect, url, servi
     for outcome in client.act_together([NextStep(episode, OBSERVATION) for episode in episodes]):
         assert isinstance(outcome, Draining)
         assert "still so after" in str(outcome)
-
-
-def test_steps_that_the_store_lost_are_told_for_each_of_many(connect, url, service):
-    client = connect(url)
-    kept, lost = client.start(), client.start()
-    for _ in range(2):
-        client.act_together([NextStep(kept, OBSERVATION), NextStep(lost, OBSERVATION)])
-    service.episodes[lost.episode_id].steps.pop()
-    answer, error = client.act_together([NextStep(kept, OBSERVATION), NextStep(lost, OBSERVATION)])
-    assert answer.step == 2
-    assert isinstance(error, StepConflict)
-    assert "the service's store lost steps" in str(error)
 
 
 def test_ids_are_random_and_long(connect, url):
@@ -273,21 +220,6 @@ def test_an_unreachable_service_is_named_with_the_time_spent(connect, dead_url):
     with pytest.raises(ServiceUnreachable) as raised:
         client.policies()
     assert re.match(rf"no answer from {dead_url} after \d\.\d s and \d+ tries: ", str(raised.value))
-
-
-def test_a_store_that_lost_steps_is_called_that(connect, url, service):
-    client = connect(url)
-    episode = client.start()
-    for step in range(4):
-        episode.act(OBSERVATION, 1.0 if step else None)
-    del service.episodes[episode.episode_id].steps[2:]
-    with pytest.raises(StepConflict) as raised:
-        episode.act(OBSERVATION, 1.0)
-    assert str(raised.value) == (
-        f"the service's store lost steps of episode {episode.episode_id}: "
-        "step 3 was answered, but the episode now ends at step 1"
-    )
-    assert (raised.value.committed_step, raised.value.expected_step) == (1, 2)
 
 
 def test_a_step_another_client_took_is_an_ordinary_conflict(connect, url):

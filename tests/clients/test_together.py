@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 
 from clients.episode import Episode
+from clients.memory import Memory
 from clients.together import NextStep, Together, portions
-from lamo.errors import QueueFull, StepInFlight, UnknownEpisode, UnreadableAnswer
+from lamo.errors import ContentChanged, QueueFull, StepInFlight, UnreadableAnswer
 from lamo.wire import ActTogetherAnswer, EpisodeState
 
 STATE = EpisodeState(
@@ -24,7 +25,8 @@ STATE = EpisodeState(
 
 
 def steps(count, size=3):
-    episodes = [Episode(None, STATE.model_copy(update={"episode_id": f"e{index}"})) for index in range(count)]
+    states = [STATE.model_copy(update={"episode_id": f"e{index}"}) for index in range(count)]
+    episodes = [Episode(None, Memory(state, context_length=4)) for state in states]
     return [NextStep(episode, np.full(size, index, np.float32)) for index, episode in enumerate(episodes)]
 
 
@@ -52,12 +54,12 @@ def test_only_what_is_worth_another_try_is_sent_again():
     together = Together(playing)
     full, flying = QueueFull("full", retry_after_ms=50), StepInFlight("busy", retry_after_ms=10)
     with pytest.raises(QueueFull):  # it asks for the longest pause
-        together.take(answer(refused(flying), acted(1), refused(UnknownEpisode("gone")), refused(full)))
+        together.take(answer(refused(flying), acted(1), refused(ContentChanged("other")), refused(full)))
     assert asked(together) == ["e0", "e3"]
     together.take(answer(acted(0), acted(3)))
     outcomes = together.ended()
     assert [getattr(outcome, "episode_id", None) for outcome in outcomes] == ["e0", "e1", None, "e3"]
-    assert isinstance(outcomes[2], UnknownEpisode)
+    assert isinstance(outcomes[2], ContentChanged)
     assert [step.episode.step for step in playing] == [1, 1, 0, 1]
 
 

@@ -1,0 +1,89 @@
+"""Outage: the timesteps that passed at a robot without an answer and are still to be told of. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from lamo.errors import InvalidRequest
+from lamo.wire import MAX_MISSED, ActRequest, MissedStep
+
+NUMBERS_PER_REQUEST = 8192
+"""Of missed observations and executed actions together: far below the bytes that a service takes in any encoding,
+and written in a millisecond or two beside a control loop."""
+
+
+class Outage:
+    """Missed timesteps, oldest first and consecutive; none while all goes well."""
+
+    def __init__(self) -> None:
+        self._missed: list[MissedStep] = []
+
+    @property
+    def steps(self) -> Sequence[MissedStep]:
+        """All that are still to be told of."""
+        return tuple(self._missed)
+
+    @property
+    def numbers(self) -> int:
+        """How many numbers their observations and executed actions are."""
+        return sum(map(_numbers, self._missed))
+
+    def add(self, passed: MissedStep) -> None:
+        """One more passed.
+
+        Raises:
+            InvalidRequest: it is step 0 and tells of a step before it.
+        """
+        if passed.step == 0 and (passed.reward is not None or passed.executed_action is not None):
+            raise InvalidRequest("step 0 was missed with a reward or an executed action, but nothing was before it")
+        self._missed.append(passed)
+
+    def refuse_unsaid(self, executed_action: ArrayLike | None) -> None:
+        """Refuse what comes after a missed step and does not say what was executed there.
+
+        Raises:
+            InvalidRequest: naming the step.
+        """
+        if self._missed and executed_action is None:
+            raise InvalidRequest(
+                f"executed_action is missing: step {self._missed[-1].step} was missed, say what was executed there"
+            )
+
+    def recorded(self, step: int) -> None:
+        """The service has all steps up to this one."""
+        if self._missed:
+            self._missed = [passed for passed in self._missed if passed.step > step]
+
+    def told_by(self, request: ActRequest) -> ActRequest:
+        """The request, telling of all missed steps too."""
+        return request.model_copy(update={"missed": list(self._missed)}) if self._missed else request
+
+    def portion(self) -> ActRequest | None:
+        """The oldest missed steps as a request of their own, while one request cannot carry all; else None."""
+        count = self._fitting()
+        if count == len(self._missed):
+            return None
+        last = self._missed[count]
+        said = {name: getattr(last, name) for name in last.model_fields_set}
+        if count:
+            said["missed"] = self._missed[:count]
+        return ActRequest.model_construct(_fields_set=set(said), **said)
+
+    def _fitting(self) -> int:
+        """How many of the oldest fit into a request, beside the step that it is for."""
+        numbers = 0
+        for count, passed in enumerate(self._missed):
+            numbers += _numbers(passed)
+            if numbers > NUMBERS_PER_REQUEST:
+                return max(count - 1, 0)
+            if count == MAX_MISSED:
+                return count
+        return len(self._missed)
+
+
+def _numbers(passed: MissedStep) -> int:
+    executed = () if passed.executed_action is None else passed.executed_action
+    return np.size(passed.observation) + np.size(executed)
