@@ -9,7 +9,6 @@ import pytest
 
 from tests.faults import realtime
 from tests.faults.matrix import FAULTS
-from tests.faults.process_faults import kill_redis_and_lose_the_tail, wipe_redis
 from tests.faults.replica_faults import has_history, upgrade_rolling
 from tests.faults.site import Fault, Site, opened
 from tests.faults.workload import Size
@@ -27,16 +26,7 @@ def site() -> Iterator[Site]:
         yield site
 
 
-UNTIL_CLIENTS_RESTORE = pytest.mark.xfail(strict=True, reason="the clients do not give lost windows back yet")
-
-
-def cases() -> Iterator[object]:
-    for fault in FAULTS:
-        waiting = fault.happen in (kill_redis_and_lose_the_tail, wipe_redis)
-        yield pytest.param(fault, id=fault.name, marks=[UNTIL_CLIENTS_RESTORE] if waiting else [])
-
-
-@pytest.mark.parametrize("fault", list(cases()))
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
 def test_no_step_is_lost_doubled_or_another_through(site: Site, fault: Fault) -> None:
     if fault.happen is upgrade_rolling and not has_history():
         pytest.skip("this checkout does not hold the version before")
