@@ -132,12 +132,10 @@ def item(
     observation: ArrayLike,  # [*observation_shape]
     reward: float | None,
     executed_action: ArrayLike | None,  # [action_dim]
-    *,
-    missed: Sequence[MissedStep] = (),
 ) -> ActItem:
     """One step of one of several episodes."""
     fields = _step_fields(step, observation, reward, executed_action)
-    return _message(ActItem, {"episode_id": episode_id, **fields}, missed)
+    return _message(ActItem, {"episode_id": episode_id, **fields})
 
 
 def missed_step(

@@ -68,8 +68,8 @@ class Progress:
     def item(self, observation: ArrayLike, reward: float | None, executed_action: ArrayLike | None) -> ActItem:
         """The next step, as one of several episodes'."""
         self._outage.refuse_unsaid(executed_action)
-        missed = self._outage.steps
-        return calls.item(self.episode_id, self.step, observation, reward, executed_action, missed=missed)
+        said = calls.item(self.episode_id, self.step, observation, reward, executed_action)
+        return self._outage.told_by(said)
 
     def acting(
         self,

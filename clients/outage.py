@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from lamo.errors import InvalidRequest
 from lamo.wire import MAX_MISSED, ActRequest, MissedStep
+
+RequestT = TypeVar("RequestT", bound=ActRequest)
 
 NUMBERS_PER_REQUEST = 8192
 """Of missed observations and executed actions together: far below the bytes that a service takes in any encoding,
@@ -57,7 +60,7 @@ class Outage:
         if self._missed:
             self._missed = [passed for passed in self._missed if passed.step > step]
 
-    def told_by(self, request: ActRequest) -> ActRequest:
+    def told_by(self, request: RequestT) -> RequestT:
         """The request, telling of all missed steps too."""
         return request.model_copy(update={"missed": list(self._missed)}) if self._missed else request
 

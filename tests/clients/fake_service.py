@@ -17,6 +17,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from lamo.errors import (
+    BodyTooLarge,
     ContentChanged,
     EpisodeEnded,
     InvalidRequest,
@@ -91,7 +92,8 @@ class FakeService:
     Attributes:
         policy: what is served.
         episodes: by id.
-        refusals: answers given instead of looking at the next requests.
+        refusals: answers given instead of looking at the next requests; None lets one pass.
+        most_bytes: larger bodies are refused.
         item_refusals: the same for the next items of requests for many.
         forgetful: whether an episode is forgotten as soon as it was restored.
         windows: what episodes were restored with, in order.
@@ -103,7 +105,8 @@ class FakeService:
     def __init__(self) -> None:
         self.policy: dict[str, Any] = dict(POLICY)
         self.episodes: dict[str, Episode] = {}
-        self.refusals: deque[Reply] = deque()
+        self.refusals: deque[Reply | None] = deque()
+        self.most_bytes = 1_048_576
         self.delay_seconds = 0.0
         self.item_refusals: deque[ServiceError] = deque()
         self.forgetful = False
@@ -134,9 +137,11 @@ class FakeService:
     def _guarded(self, handler: Callable[[Request], Awaitable[Response]]) -> Any:
         async def guarded(request: Request) -> Response:
             self.requests.append(f"{request.method} {request.url.path}")
-            if self.refusals:
-                return self.refusals.popleft()()
+            if self.refusals and (reply := self.refusals.popleft()) is not None:
+                return reply()
             try:
+                if int(request.headers.get("content-length", 0)) > self.most_bytes:
+                    raise BodyTooLarge(f"the body has more than {self.most_bytes} bytes")
                 return await handler(request)
             except ServiceError as error:
                 return problem(error)
