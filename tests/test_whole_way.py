@@ -13,12 +13,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+import redis
 
 from clients.evaluation import Evaluation
 from clients.evaluation_config import EvaluationConfig
 from lamo.agent import PolicyAgent
 from lamo.policy import Policy
 from lamo.rollout import EpisodePlan, EpisodeResult, play
+from service.embedded import EmbeddedRedis
 from tests.faults.policies import ENVIRONMENT, write_policies
 from tests.faults.processes import Replica
 from training.environments import make_environment
@@ -117,6 +119,27 @@ def test_an_evaluation_survives_the_kill_of(
     assert outcome, "the evaluation did not finish"
     service.wait_until_ready()
     undisturbed = in_process(policies, "sliding", [result.plan for result in outcome[0]], parallel=32)
+    assert_same_bits(outcome[0], undisturbed)
+
+
+@pytest.mark.parametrize("name", ["sliding", "standing"])
+def test_an_evaluation_survives_a_wiped_redis(
+    policies: Path, service: Replica, data: Path, tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    outcome: list[Sequence[EpisodeResult]] = []
+    player = threading.Thread(
+        target=lambda: outcome.append(over_http(service.url, name, tmp_path / "out", episodes=8))
+    )
+    player.start()
+    for steps in (50, 250):
+        wait_for_steps(service.url, steps)
+        with redis.Redis.from_url(EmbeddedRedis(data).url) as store:
+            store.flushall()
+    assert player.is_alive()
+    player.join(timeout=120)
+    assert outcome, "the evaluation did not finish"
+    assert caplog.text.count("restored episode") >= 32
+    undisturbed = in_process(policies, name, [result.plan for result in outcome[0]], parallel=16)
     assert_same_bits(outcome[0], undisturbed)
 
 
