@@ -2,6 +2,7 @@
 
 from clients.episode import AsyncEpisode, Episode
 from clients.policy_client import AsyncPolicyClient, PolicyClient
+from clients.realtime import RealtimeEpisode
 from clients.together import NextStep
 
-__all__ = ["AsyncEpisode", "AsyncPolicyClient", "Episode", "NextStep", "PolicyClient"]
+__all__ = ["AsyncEpisode", "AsyncPolicyClient", "Episode", "NextStep", "PolicyClient", "RealtimeEpisode"]

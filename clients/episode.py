@@ -90,7 +90,18 @@ class Progress:
         The last of each portion is asked for as if its answer were awaited; nobody uses it, and what was executed
         instead is said with the step after it.
         """
-        while (portion := self._outage.portion()) is not None:
+        while self.behind:
+            yield from self.telling_portion(patience)
+
+    @property
+    def behind(self) -> bool:
+        """Whether more steps were missed than one request carries."""
+        return self._outage.portion() is not None
+
+    def telling_portion(self, patience: Patience) -> Talk[None]:
+        """Tell of as many missed steps as one request carries, if that is not all of them."""
+        portion = self._outage.portion()
+        if portion is not None:
             yield from self._acting(portion, patience)
 
     def ending(
@@ -143,7 +154,7 @@ class Episode(Progress):
 
     def __init__(self, client: PolicyClient, memory: Memory) -> None:
         super().__init__(memory)
-        self._client = client
+        self.client = client
 
     def act(
         self,
@@ -162,7 +173,7 @@ class Episode(Progress):
             InvalidRequest: this step cannot be sent; nothing was.
             ServiceError: what the service answered, once trying again is no use or the deadline has passed.
         """
-        return self._client.converse(self.acting(self._client.patience(), observation, reward, executed_action))
+        return self.client.converse(self.acting(self.client.patience(), observation, reward, executed_action))
 
     def end(
         self,
@@ -174,7 +185,7 @@ class Episode(Progress):
         success: bool | None = None,
     ) -> EpisodeSummary:
         """End the episode with the last action's reward; the same call again gives the same summary."""
-        patience = self._client.patience()
+        patience = self.client.patience()
         talk = self.ending(
             patience,
             reward,
@@ -183,15 +194,15 @@ class Episode(Progress):
             truncated=truncated,
             success=success,
         )
-        return self._client.converse(talk)
+        return self.client.converse(talk)
 
     def state(self) -> EpisodeState:
         """Where the service says the episode stands."""
-        return self._client.send(calls.episode_state(self.episode_id))
+        return self.client.send(calls.episode_state(self.episode_id))
 
     def delete(self) -> None:
         """Make the service forget the episode; one that it does not know any more is forgotten."""
-        self._client.converse(self.deleting(self._client.patience()))
+        self.client.converse(self.deleting(self.client.patience()))
 
 
 class AsyncEpisode(Progress):
@@ -199,7 +210,7 @@ class AsyncEpisode(Progress):
 
     def __init__(self, client: AsyncPolicyClient, memory: Memory) -> None:
         super().__init__(memory)
-        self._client = client
+        self.client = client
 
     async def act(
         self,
@@ -208,8 +219,8 @@ class AsyncEpisode(Progress):
         executed_action: ArrayLike | None = None,  # [action_dim]
     ) -> ActAnswer:
         """See `Episode.act`."""
-        patience = self._client.patience()
-        return await self._client.converse(self.acting(patience, observation, reward, executed_action))
+        patience = self.client.patience()
+        return await self.client.converse(self.acting(patience, observation, reward, executed_action))
 
     async def end(
         self,
@@ -221,7 +232,7 @@ class AsyncEpisode(Progress):
         success: bool | None = None,
     ) -> EpisodeSummary:
         """See `Episode.end`."""
-        patience = self._client.patience()
+        patience = self.client.patience()
         talk = self.ending(
             patience,
             reward,
@@ -230,12 +241,12 @@ class AsyncEpisode(Progress):
             truncated=truncated,
             success=success,
         )
-        return await self._client.converse(talk)
+        return await self.client.converse(talk)
 
     async def state(self) -> EpisodeState:
         """See `Episode.state`."""
-        return await self._client.send(calls.episode_state(self.episode_id))
+        return await self.client.send(calls.episode_state(self.episode_id))
 
     async def delete(self) -> None:
         """See `Episode.delete`."""
-        await self._client.converse(self.deleting(self._client.patience()))
+        await self.client.converse(self.deleting(self.client.patience()))

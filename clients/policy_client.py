@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self, TypeVar, cast
 
 import anyio
 import httpx
@@ -163,13 +163,11 @@ class PolicyClient:
                 else:
                     wanted = talk.send(answer)
         except StopIteration as end:
-            result: ResultT = end.value
-            return result
+            return cast(ResultT, end.value)
 
-    def _try(self, wanted: Try) -> BaseModel | None:
+    def _try(self, wanted: Try) -> object:
         response = _opened(self._network).handle_request(self.access.request(wanted))
-        answer: BaseModel | None = wanted.call.read(response.status_code, response.headers, response.read())
-        return answer
+        return wanted.call.read(response.status_code, response.headers, response.read())
 
     def _context_length(self, state: EpisodeState) -> int:
         """Of the policy that plays an episode, asked for once: as much as a client has to remember."""
@@ -272,13 +270,11 @@ class AsyncPolicyClient:
                 else:
                     wanted = talk.send(answer)
         except StopIteration as end:
-            result: ResultT = end.value
-            return result
+            return cast(ResultT, end.value)
 
-    async def _try(self, wanted: Try) -> BaseModel | None:
+    async def _try(self, wanted: Try) -> object:
         response = await _opened(self._network).handle_async_request(self.access.request(wanted))
-        answer: BaseModel | None = wanted.call.read(response.status_code, response.headers, await response.aread())
-        return answer
+        return wanted.call.read(response.status_code, response.headers, await response.aread())
 
     async def _context_length(self, state: EpisodeState) -> int:
         """See `PolicyClient._context_length`; of many episodes started at once, one asks."""

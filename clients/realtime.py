@@ -1,0 +1,179 @@
+"""RealtimeEpisode: an episode for a control loop that never waits longer than it can; a thread does the talking."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Self
+
+from numpy.typing import ArrayLike
+
+from clients import calls
+from clients.episode import Episode
+from lamo.errors import InvalidRequest, ServiceError
+from lamo.wire import ActAnswer, ActRequest, EpisodeSummary
+
+DEFAULT_GIVE_UP_SECONDS = 0.5
+"""A request that takes longer than this is as good as lost: the next one tells of its step."""
+
+PAUSE_SECONDS = 0.05
+"""After a request that failed, where the service does not say how long."""
+
+
+class RealtimeEpisode:
+    """One live episode whose `act` never blocks longer than it is told, and never fails for a bad link.
+
+    A thread of its own sends the newest timestep, together with those that passed meanwhile as missed ones; it
+    connects, sends again, gives a lost episode back and catches up after an outage. So there is one request under
+    way at a time, over one connection, and the service gets every timestep in order. Timesteps wait in memory
+    until the service has them.
+
+    `with RealtimeEpisode(client.start("walker")) as episode: ...`; leaving the block stops the thread, and what it
+    has not told by then is lost: call `end` before.
+
+    Attributes:
+        step: the step that the next `act` is for.
+        late: how many answers came after their time: with many, the time is too short for the link.
+    """
+
+    def __init__(self, episode: Episode, *, give_up_seconds: float = DEFAULT_GIVE_UP_SECONDS) -> None:
+        self.step = episode.step
+        self.late = 0
+        self._episode = episode
+        self._give_up_seconds = give_up_seconds
+        self._changed = threading.Condition()
+        self._untold: deque[ActRequest] = deque()
+        self._answer: ActAnswer | None = None
+        self._failure: Exception | None = None
+        self._awaited: int | None = None
+        self._unanswered = False
+        self._stopped = False
+        self._thread = threading.Thread(target=self._tell, name=f"episode {episode.episode_id}", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop()
+
+    def act(
+        self,
+        observation: ArrayLike,  # [*observation_shape]
+        reward: float | None = None,
+        executed_action: ArrayLike | None = None,  # [action_dim]
+        *,
+        within_seconds: float,
+    ) -> ActAnswer | None:
+        """The action for what the robot sees now, or None if none came in time: then do what is safe.
+
+        Call it once per timestep. Whatever it returns or raises for the service, the timestep is kept, and the
+        service is told of it. After None the next call has to say what was executed instead.
+
+        Raises:
+            InvalidRequest: this timestep cannot be sent, and is not kept.
+            ServiceError: the service refused a request in a way that no waiting heals; each refusal is raised once.
+        """
+        if not self._thread.is_alive():
+            raise RuntimeError("the episode is not open: use it in a `with` block")
+        until = time.monotonic() + within_seconds
+        if self._unanswered and executed_action is None:
+            raise InvalidRequest(
+                f"executed_action is missing: step {self.step - 1} was not answered in time, say what was executed"
+            )
+        said = calls.act_request(self.step, observation, reward, executed_action)
+        with self._changed:
+            self._untold.append(said)
+            self._awaited = self.step
+            self.step += 1
+            self._changed.notify_all()
+            self._changed.wait_for(self._heard, until - time.monotonic())
+            answer, failure = self._answer, self._failure
+            self._answer = self._failure = self._awaited = None
+        self._unanswered = answer is None or failure is not None
+        if failure is not None:
+            raise failure
+        return answer
+
+    def end(
+        self,
+        reward: float | None = None,
+        *,
+        executed_action: ArrayLike | None = None,  # [action_dim]
+        terminated: bool = False,
+        truncated: bool = False,
+        success: bool | None = None,
+    ) -> EpisodeSummary:
+        """End the episode, telling of everything that is still untold first; this waits as `Episode.end` does."""
+        self._stop()
+        self._miss(self._untold)
+        self._untold.clear()
+        return self._episode.end(
+            reward, executed_action=executed_action, terminated=terminated, truncated=truncated, success=success
+        )
+
+    def _heard(self) -> bool:
+        return self._answer is not None or self._failure is not None
+
+    def _tell(self) -> None:
+        while (newest := self._newest()) is not None:
+            try:
+                answer = self._told(newest)
+            except Exception as error:  # whatever it is belongs to whoever steers, not to this thread
+                self._wait_after(error)
+            else:
+                self._take(answer)
+
+    def _newest(self) -> ActRequest | None:
+        """The timestep to ask for, once there is one; those before it passed. None when the thread is to end."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._stopped or self._untold)
+            if self._stopped:
+                return None
+            passed = [self._untold.popleft() for _ in range(len(self._untold) - 1)]
+            newest = self._untold[0]
+        self._miss(passed)
+        return newest
+
+    def _told(self, newest: ActRequest) -> ActAnswer:
+        client = self._episode.client
+        while self._episode.behind:
+            client.converse(self._episode.telling_portion(client.patience(self._give_up_seconds)))
+        patience = client.patience(self._give_up_seconds)
+        asked = self._episode.acting(patience, newest.observation, newest.reward, newest.executed_action)
+        return client.converse(asked)
+
+    def _take(self, answer: ActAnswer) -> None:
+        with self._changed:
+            self._untold.popleft()
+            if answer.step == self._awaited:
+                self._answer = answer
+                self._changed.notify_all()
+            else:
+                self.late += 1
+
+    def _wait_after(self, error: Exception) -> None:
+        """Pause before the next request; an error that no waiting heals is for the next `act` to raise."""
+        retryable = isinstance(error, ServiceError) and error.retryable
+        asked_ms = error.retry_after_ms if isinstance(error, ServiceError) else None
+        with self._changed:
+            if not retryable:
+                self._failure = error
+                self._changed.notify_all()
+            self._changed.wait_for(lambda: self._stopped, max(PAUSE_SECONDS, (asked_ms or 0) / 1000))
+
+    def _miss(self, passed: Iterable[ActRequest]) -> None:
+        for said in passed:
+            self._episode.miss(said.observation, said.reward, said.executed_action)
+
+    def _stop(self) -> None:
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
+        if self._thread.is_alive():
+            self._thread.join()

@@ -1,0 +1,209 @@
+"""A control loop at 50 Hz that never waits: every timestep ends up in the record, by answer or as missed."""
+
+import contextlib
+import threading
+import time
+
+import httpx
+import numpy as np
+import pytest
+
+from clients.policy_client import PolicyClient
+from clients.realtime import RealtimeEpisode
+from lamo.errors import ContentChanged, InvalidRequest, QueueFull
+from tests.clients.link import Link
+
+TICK_SECONDS, BUDGET_SECONDS = 0.02, 0.012
+SLACK_SECONDS = 0.1
+"""Of a busy machine's scheduler; an outage is twice as long."""
+
+FALLBACK = [0.0, 0.5]
+
+
+@pytest.fixture(autouse=True)
+def long_episodes(service):
+    service.policy["max_timesteps"] = 100_000
+
+
+@pytest.fixture
+def link(listener):
+    with Link(listener.port) as link:
+        yield link
+
+
+@contextlib.contextmanager
+def away_now_and_then(link, away_seconds, every_seconds):
+    over = threading.Event()
+
+    def go_away():
+        while not over.wait(every_seconds - away_seconds):
+            link.hold()
+            time.sleep(away_seconds)
+            link.let_pass()
+
+    thread = threading.Thread(target=go_away)
+    thread.start()
+    yield
+    over.set()
+    thread.join()
+
+
+class Robot:
+    """Does what it is answered, or its fallback; it knows what it saw and did."""
+
+    def __init__(self, episode, tick_seconds=TICK_SECONDS):
+        self.episode = episode
+        self.tick_seconds = tick_seconds
+        self.answered = []
+        self.longest = 0.0
+        self._executed = None
+
+    def run(self, steps):
+        began, first = time.monotonic(), self.episode.step
+        for step in range(first, first + steps):
+            asked = time.monotonic()
+            answer = self.episode.act(
+                shown(step), 0.5 if step else None, self._executed, within_seconds=BUDGET_SECONDS
+            )
+            self.longest = max(self.longest, time.monotonic() - asked)
+            self._executed = FALLBACK if answer is None else None
+            if answer is not None:
+                assert answer.step == step
+                self.answered.append(step)
+            time.sleep(max(0.0, began + (step - first + 1) * self.tick_seconds - time.monotonic()))
+
+    def end(self):
+        return self.episode.end(0.5, executed_action=self._executed, truncated=True)
+
+
+def shown(step):
+    return np.array([step, 1.0, -step], np.float32)
+
+
+def recorded(service, episode_id, steps):
+    """The record, which has every timestep once, as it was shown."""
+    record = service.episodes[episode_id].steps
+    assert [told["step"] for told in record] == list(range(steps))
+    assert [told["observation"] for told in record] == [shown(step).tolist() for step in range(steps)]
+    return record
+
+
+def test_every_timestep_is_recorded_through_a_link_that_is_away_now_and_then(link, service):
+    steps = 220
+    with (
+        PolicyClient(link.url) as client,
+        RealtimeEpisode(client.start()) as episode,
+        away_now_and_then(link, 0.2, 2.0),
+    ):
+        robot = Robot(episode)
+        robot.run(steps)
+        assert robot.longest < BUDGET_SECONDS + SLACK_SECONDS
+        summary = robot.end()
+    assert (summary.length, summary.episode_return) == (steps, 0.5 * steps)
+    [episode_id] = service.episodes
+    record = recorded(service, episode_id, steps)
+    assert any(told.get("missed") for told in record)
+    assert len(robot.answered) > steps / 2
+    for step in range(steps - 1):
+        assert record[step + 1].get("executed_action") == (None if step in robot.answered else FALLBACK)
+
+
+def test_an_outage_longer_than_a_request_can_tell_of_is_caught_up_with(link, service):
+    with PolicyClient(link.url) as client, RealtimeEpisode(client.start(), give_up_seconds=0.1) as episode:
+        assert episode.act(shown(0), within_seconds=5.0).step == 0
+        link.hold()
+        link.cut()
+        for step in range(1, 601):
+            assert episode.act(shown(step), 0.5, FALLBACK, within_seconds=0.0) is None
+        link.let_pass()
+        answer = episode.act(shown(601), 0.5, FALLBACK, within_seconds=5.0)
+        assert (answer.step, answer.committed_step) == (601, 601)
+    [episode_id] = service.episodes
+    record = recorded(service, episode_id, 602)
+    assert sum(told.get("missed", False) for told in record) > 500
+
+
+def test_the_end_tells_of_everything_that_is_still_untold(link, service):
+    with PolicyClient(link.url) as client, RealtimeEpisode(client.start(), give_up_seconds=0.1) as episode:
+        link.hold()
+        for step in range(10):
+            episode.act(shown(step), 0.5 if step else None, FALLBACK if step else None, within_seconds=0.0)
+        threading.Timer(0.3, link.let_pass).start()
+        assert episode.end(0.5, executed_action=FALLBACK, terminated=True).length == 10
+    [episode_id] = service.episodes
+    recorded(service, episode_id, 10)
+
+
+def test_a_connection_that_is_cut_and_a_wiped_store_cost_no_timestep(link, service):
+    with PolicyClient(link.url) as client, RealtimeEpisode(client.start()) as episode:
+        robot = Robot(episode)
+        robot.run(20)
+        link.cut()
+        robot.run(20)
+        service.episodes.clear()
+        robot.run(20)
+        assert robot.longest < BUDGET_SECONDS + SLACK_SECONDS
+        assert robot.end().length == 60
+    assert len(service.windows) == 1
+
+
+def test_a_name_server_or_a_host_that_hangs_takes_no_time_of_the_loop(url):
+    class Hanging(httpx.HTTPTransport):
+        seconds = 0.0
+
+        def handle_request(self, request):
+            time.sleep(self.seconds)
+            return super().handle_request(request)
+
+    network = Hanging()
+    with PolicyClient(url, transport=network) as client, RealtimeEpisode(client.start()) as episode:
+        network.seconds = 0.5
+        robot = Robot(episode)
+        robot.run(20)
+        assert (robot.answered, robot.longest < BUDGET_SECONDS + SLACK_SECONDS) == ([], True)
+        network.seconds = 0.0
+        assert robot.end().length == 20
+
+
+def test_an_answer_after_its_time_is_counted_and_given_to_nobody(url, service):
+    with PolicyClient(url) as client, RealtimeEpisode(client.start()) as episode:
+        service.delay_seconds = 0.1
+        assert episode.act(shown(0), within_seconds=0.05) is None
+        assert episode.act(shown(1), 0.5, FALLBACK, within_seconds=5.0).step == 1
+        assert episode.late == 1
+    [episode_id] = service.episodes
+    assert not any(told.get("missed") for told in recorded(service, episode_id, 2))
+
+
+def test_what_no_waiting_heals_is_raised_and_the_timestep_is_kept(url, service):
+    with PolicyClient(url) as client, RealtimeEpisode(client.start()) as episode:
+        service.refuse(ContentChanged("step 0 was recorded with other content"))
+        with pytest.raises(ContentChanged):
+            episode.act(shown(0), within_seconds=5.0)
+        assert episode.act(shown(1), 0.5, FALLBACK, within_seconds=5.0).committed_step == 1
+
+
+def test_a_full_service_is_asked_again_when_it_says(url, service):
+    with PolicyClient(url) as client, RealtimeEpisode(client.start()) as episode:
+        service.refuse(QueueFull("full", retry_after_ms=600))  # later than a request is waited for
+        began = time.monotonic()
+        assert episode.act(shown(0), within_seconds=5.0).step == 0
+        assert time.monotonic() - began >= 0.6
+
+
+def test_what_was_executed_instead_has_to_be_said(url, service):
+    with PolicyClient(url) as client, RealtimeEpisode(client.start()) as episode:
+        service.delay_seconds = 0.1
+        episode.act(shown(0), within_seconds=0.0)
+        with pytest.raises(InvalidRequest, match="step 0 was not answered in time"):
+            episode.act(shown(1), 0.5, within_seconds=0.0)
+        with pytest.raises(InvalidRequest, match="observation is not finite"):
+            episode.act([float("nan")], 0.5, FALLBACK, within_seconds=0.0)
+        assert episode.act(shown(1), 0.5, FALLBACK, within_seconds=5.0).step == 1
+
+
+def test_it_acts_in_its_with_block_only(url):
+    with PolicyClient(url) as client:
+        episode = RealtimeEpisode(client.start())
+        with pytest.raises(RuntimeError, match="use it in a `with` block"):
+            episode.act(shown(0), within_seconds=0.0)
