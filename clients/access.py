@@ -87,12 +87,10 @@ class Access:
         Raises:
             InvalidRequest: it cannot be written in this encoding.
         """
-        request = wanted.call.request(self.url, wanted.seconds, self.encoding)
-        request.headers["x-request-id"] = secrets.token_hex(8)
-        request.headers["traceparent"] = wanted.traceparent
+        headers = {"x-request-id": secrets.token_hex(8), "traceparent": wanted.traceparent}
         if self.api_key is not None:
-            request.headers["authorization"] = f"Bearer {self.api_key}"
-        return request
+            headers["authorization"] = f"Bearer {self.api_key}"
+        return wanted.call.request(self.url, wanted.seconds, self.encoding, headers)
 
     def security(self) -> ssl.SSLContext:
         """What https connections are checked by.
@@ -111,7 +109,8 @@ class Access:
 
 
 def _new_traceparent() -> str:
-    return f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"
+    """A trace of its own (W3C Trace Context, version 00) that this client does not record."""
+    return f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-00"
 
 
 def _checked_url(url: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Generic, TypeVar, cast
 from urllib.parse import quote
 
@@ -36,6 +37,8 @@ from lamo.wire import (
 AnswerT = TypeVar("AnswerT", bound=BaseModel | None)
 RequestT = TypeVar("RequestT", bound=Request)
 
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
+
 GATEWAY_TROUBLE = (502, 503, 504)
 """What a proxy answers when the service behind it is away: worth the same request again."""
 
@@ -54,8 +57,10 @@ class Call(Generic[AnswerT]):
     answer: type[AnswerT] | None = None
     message: Request | None = None
 
-    def request(self, url: str, seconds: float, encoding: Encoding = Encoding.JSON) -> httpx.Request:
-        """This call to the service at `url`, for one try of at most so many seconds.
+    def request(
+        self, url: str, seconds: float, encoding: Encoding = Encoding.JSON, headers: Mapping[str, str] = NO_HEADERS
+    ) -> httpx.Request:
+        """This call to the service at `url`, with further headers, for one try of at most so many seconds.
 
         Raises:
             InvalidRequest: it cannot be written in this encoding.
@@ -63,7 +68,7 @@ class Call(Generic[AnswerT]):
         return httpx.Request(
             self.method,
             url + self.path,
-            headers={"content-type": encoding.media_type} if self.message is not None else None,
+            headers=headers if self.message is None else {"content-type": encoding.media_type, **headers},
             content=encoding.write(self.message) if self.message is not None else None,
             extensions={"timeout": dict.fromkeys(("connect", "read", "write", "pool"), seconds)},
         )
@@ -219,6 +224,8 @@ def read_error(status: int, headers: Mapping[str, str], content: bytes) -> Servi
         error = known or ServiceError.from_problem(status, {"detail": detail})
     if error.retry_after_ms is None:
         error.retry_after_ms = _retry_after_ms(headers)
+    if error.request_id is None:
+        error.request_id = headers.get("x-request-id")
     return error
 
 

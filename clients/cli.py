@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from clients.api_key import VARIABLE, read_api_key
 from clients.evaluation import Evaluation
 from clients.evaluation_config import EvaluationConfig
-from lamo.errors import InputError, InvalidRequest, ServiceError, UnknownPolicy
+from lamo.errors import Forbidden, InputError, InvalidRequest, ServiceError, Unauthorized, UnknownPolicy
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
+
+MISTAKES = (UnknownPolicy, InvalidRequest, Unauthorized, Forbidden)
+"""What the service answers to bad input."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -19,14 +24,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Whatever ends it, the episodes played by then are written.
     """
-    options = _parser().parse_args(arguments)
-    options.target_returns = tuple(options.target_returns)
+    options = vars(_parser().parse_args(arguments))
+    options["target_returns"] = tuple(options["target_returns"])
     try:
-        _evaluate(Evaluation.prepare(EvaluationConfig(**vars(options))))
-    except (InputError, UnknownPolicy, InvalidRequest) as error:
+        options["api_key"] = read_api_key(options.pop("api_key_file"), os.environ)
+        _evaluate(Evaluation.prepare(EvaluationConfig(**options)))
+    except InputError as error:
         return _complain(str(error), BAD_INPUT)
     except ServiceError as error:
-        return _complain(str(error), FAILED)
+        asked = "" if error.request_id is None else f" (request {error.request_id})"
+        return _complain(f"{error}{asked}", BAD_INPUT if isinstance(error, MISTAKES) else FAILED)
     except KeyboardInterrupt:
         return _complain("interrupted", INTERRUPTED)
     return 0
@@ -82,5 +89,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SECONDS",
         help="for one call in all: the longest restart of the service to sit out",
     )
+    add(
+        "--api-key-file",
+        type=Path,
+        metavar="FILE",
+        help=f"the key on its first line; the environment's {VARIABLE} if left out",
+    )
+    add("--ca-file", type=Path, metavar="FILE", help="certificates (PEM) to trust instead of the public ones")
     add("--traces", action="store_true", help="also write traces.npz: observations, actions and rewards")
     return parser

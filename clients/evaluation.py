@@ -49,7 +49,9 @@ class Evaluation:
             ConfigError: the address, the number of episodes or the seed cannot be used.
         """
         deadline = min(config.deadline_seconds, FIRST_CONTACT_SECONDS)
-        with PolicyClient(config.url, deadline_seconds=deadline) as client:
+        with PolicyClient(
+            config.url, deadline_seconds=deadline, api_key=config.api_key, ca_file=config.ca_file
+        ) as client:
             return cls(config, client.policy(config.policy))
 
     def play(self) -> None:
@@ -63,7 +65,11 @@ class Evaluation:
         make_environment = simulator(self._environment_id(), self.policy)
         self._make_folder()
         client = AsyncPolicyClient(
-            self.config.url, deadline_seconds=self.config.deadline_seconds, encoding=Encoding.MSGPACK
+            self.config.url,
+            deadline_seconds=self.config.deadline_seconds,
+            encoding=Encoding.MSGPACK,
+            api_key=self.config.api_key,
+            ca_file=self.config.ca_file,
         )
         with RemoteAgent(client, self._pinned_policy()) as agent, Progress(len(self.planned)) as progress:
             self._started = agent.started

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ class EvaluationConfig:
         seed: every target return meets the same environment seeds, derived from this one.
         deadline_seconds: how long one call may take in all: the longest restart of the service to sit out.
         traces: whether observations, actions and rewards of every episode are kept.
+        ca_file: certificates to trust instead of the public ones.
+        api_key: shown and saved nowhere.
     """
 
     url: str
@@ -37,6 +39,8 @@ class EvaluationConfig:
     seed: int = 0
     deadline_seconds: float = 60.0
     traces: bool = False
+    ca_file: Path | None = None
+    api_key: str | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if self.parallel < 1:
@@ -48,5 +52,7 @@ class EvaluationConfig:
             raise ConfigError(f"target returns {list(self.target_returns)} name one of them twice")
 
     def to_json(self) -> dict[str, Any]:
-        """These settings as JSON values."""
-        return {**asdict(self), "out": str(self.out)}
+        """These settings as JSON values, without the key."""
+        settings = {**asdict(self), "out": str(self.out), "ca_file": self.ca_file and str(self.ca_file)}
+        del settings["api_key"]
+        return settings

@@ -23,6 +23,7 @@ from lamo.errors import (
     InvalidRequest,
     ServiceError,
     StepConflict,
+    Unauthorized,
     UnknownEpisode,
     UnknownPolicy,
 )
@@ -99,6 +100,8 @@ class FakeService:
         windows: what episodes were restored with, in order.
         delay_seconds: how long an act takes.
         requests: method and path of everything that came.
+        headers: of everything that came.
+        key: without it nothing is answered, if there is one.
         most_acting: the most acts that were under way at once.
     """
 
@@ -112,6 +115,8 @@ class FakeService:
         self.forgetful = False
         self.windows: list[dict[str, Any]] = []
         self.requests: list[str] = []
+        self.headers: list[dict[str, str]] = []
+        self.key: str | None = None
         self.most_acting = 0
         self._acting = 0
         self.app = Starlette(
@@ -137,6 +142,9 @@ class FakeService:
     def _guarded(self, handler: Callable[[Request], Awaitable[Response]]) -> Any:
         async def guarded(request: Request) -> Response:
             self.requests.append(f"{request.method} {request.url.path}")
+            self.headers.append(dict(request.headers))
+            if self.key is not None and request.headers.get("authorization") != f"Bearer {self.key}":
+                return problem(Unauthorized("the request names no key that is known here"))
             if self.refusals and (reply := self.refusals.popleft()) is not None:
                 return reply()
             try:

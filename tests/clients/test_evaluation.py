@@ -8,7 +8,7 @@ from gymnasium.spaces import Box
 
 from clients.cli import main
 from clients.evaluation_config import EvaluationConfig
-from lamo.errors import ConfigError, ContentChanged, Draining
+from lamo.errors import ConfigError, ContentChanged, Draining, InternalError
 from lamo.evaluation import episode_seeds
 
 
@@ -207,3 +207,24 @@ def test_a_folder_that_cannot_be_made_is_refused_before_anything_is_played(evalu
 def test_settings_are_checked_before_anything_is_asked(tmp_path):
     with pytest.raises(ConfigError, match="target returns"):
         EvaluationConfig("http://nobody.invalid", "drift", tmp_path, target_returns=(1.0, 1.0))
+
+
+def test_a_key_opens_the_service_and_is_written_nowhere(evaluate, tmp_path, service, capsys, monkeypatch):
+    service.key = "lamo_0123456789abcdef"
+    assert evaluate() == 2
+    assert "the request names no key that is known here" in capsys.readouterr().err
+    file = tmp_path / "key"
+    file.write_text(service.key + "\n")
+    assert evaluate("--api-key-file", str(file)) == 0
+    file.unlink()
+    monkeypatch.setenv("LAMO_API_KEY", service.key)
+    assert evaluate() == 0
+    assert service.key not in "".join(capsys.readouterr())
+    for path in tmp_path.iterdir():
+        assert service.key.encode() not in path.read_bytes()
+
+
+def test_a_failure_names_the_request(evaluate, service, capsys):
+    service.refuse(InternalError("the unforeseen"), headers={"X-Request-Id": "abc"})
+    assert evaluate() == 1
+    assert capsys.readouterr().err == "lamo-evaluate: the unforeseen (request abc)\n"
