@@ -36,10 +36,11 @@ FROM python:3.11-slim
 RUN useradd --uid 10001 --no-create-home --home-dir /tmp lamo
 COPY --from=dependencies /opt/lamo /opt/lamo
 COPY --from=code /opt/lamo /opt/lamo
+COPY docker/healthcheck.py /opt/lamo/healthcheck.py
 ENV PATH=/opt/lamo/bin:$PATH PYTHONUNBUFFERED=1 LAMO_POLICIES=/policies LAMO_HOST=0.0.0.0 LAMO_PORT=8000
 USER 10001:10001
 WORKDIR /tmp
 EXPOSE 8000
 HEALTHCHECK --interval=5s --timeout=5s --start-period=120s --retries=3 \
-  CMD ["python", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:8000/readyz', timeout=4)"]
+  CMD ["python", "/opt/lamo/healthcheck.py"]
 ENTRYPOINT ["lamo-serve"]

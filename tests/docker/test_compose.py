@@ -120,7 +120,7 @@ def test_where_packages_come_from_is_a_build_argument_of_every_image() -> None:
 def test_no_file_names_a_host_but_this_machine_and_the_containers() -> None:
     for path in COMMITTED:
         hosts = set(re.findall(r"://([\w.-]+)", path.read_text(encoding="utf-8")))
-        assert hosts <= {"127.0.0.1", "redis", "service"}, path
+        assert hosts <= {"127.0.0.1", "redis", "service", "proxy"}, path
 
 
 def test_every_image_is_named_with_a_version() -> None:
@@ -152,7 +152,7 @@ def test_the_service_waits_for_redis_and_the_policy_and_says_when_it_is_ready() 
     [check] = [
         arguments for name, arguments in final_stage(ROOT / "docker/service.Dockerfile") if name == "HEALTHCHECK"
     ]
-    assert "/readyz" in check
+    assert check.endswith('CMD ["python", "/opt/lamo/healthcheck.py"]')
     assert SERVICES["evaluate"]["depends_on"] == {"service": {"condition": "service_healthy"}}
 
 
