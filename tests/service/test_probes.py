@@ -5,20 +5,26 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
+import signal
 import threading
 import time
+from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
+from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 
 from service.callers import NO_LIMITS
+from service.embedded import redis_executable
+from tests.service.conftest import content
+from tests.service.redis_servers import RunningRedis, running_redis
 
 pytestmark = pytest.mark.anyio
 
 
 async def test_while_policies_load_the_service_is_healthy_but_not_ready(checkpoint_directory, redis_url):
-    import httpx
-
     from service.app import create_app
     from service.engine import Engine
     from service.settings import Settings
@@ -188,3 +194,60 @@ async def test_inference_does_not_keep_the_probes_waiting(serve, monkeypatch):
         assert time.monotonic() - began < 0.35
         assert not request.done()
         assert (await request).status_code == 200
+
+
+async def answered(ask: Callable[..., Awaitable[httpx.Response]], *arguments: object, **fields: object) -> int:
+    """The status that ends a series of 503s."""
+    async with asyncio.timeout(20):
+        while (answer := await ask(*arguments, **fields)).status_code == 503:
+            await asyncio.sleep(0.05)
+    return answer.status_code
+
+
+def url_of(redis: RunningRedis) -> str:
+    return f"redis://127.0.0.1:{redis.port}"
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path) -> Iterator[RunningRedis]:
+    with running_redis(redis_executable(), tmp_path / "redis", "--appendonly", "yes") as redis:
+        yield redis
+
+
+@pytest.mark.parametrize("fault", [signal.SIGKILL, signal.SIGSTOP], ids=["dead", "hung"])
+async def test_without_redis_acts_are_refused_but_the_service_stays_in_the_balancer(serve, own_redis, fault):
+    async with serve(redis_url=url_of(own_redis), store_timeout_seconds=0.3) as service:
+        redis_up = partial(service.lifecycle.metrics.registry.get_sample_value, "lamo_redis_up")
+        episode = await service.start()
+        await service.play(episode, 3)
+        assert redis_up() == 1
+        own_redis.signal(fault)
+        answer = await service.act(episode, 3, **content(3))
+        assert (answer.status_code, answer.json()["type"]) == (503, "urn:lamo:problem:store-unavailable")
+        assert answer.json()["retryable"]
+        assert redis_up() == 0
+        assert (await service.client.get("/readyz")).json()["status"] == "ready"
+        assert (await service.client.get("/healthz")).json()["status"] == "ok"
+        own_redis.start_again()
+        assert await answered(service.act, episode, 3, **content(3)) == 200
+        assert redis_up() == 1
+
+
+async def test_acts_that_redis_keeps_waiting_are_no_stall(serve, own_redis, monkeypatch):
+    async with serve(redis_url=url_of(own_redis), store_timeout_seconds=0.2) as service:
+        episode = await service.start()
+        monkeypatch.setattr("service.lifecycle.STALL_SECONDS", 0.5)  # more than the store may take, as in reality
+        own_redis.signal(signal.SIGSTOP)
+        told = time.monotonic() + 1
+        while time.monotonic() < told:
+            assert (await service.act(episode, 0)).status_code == 503
+            assert (await service.client.get("/healthz")).status_code == 200
+
+
+async def test_a_service_that_finds_no_redis_when_it_starts_is_ready_all_the_same(serve, own_redis):
+    own_redis.kill()
+    async with serve(redis_url=url_of(own_redis)) as service:
+        assert (await service.client.get("/readyz")).json()["status"] == "ready"
+        assert (await service.client.put("/episodes/robot", json={})).status_code == 503
+        own_redis.start_again()
+        assert await answered(service.client.put, "/episodes/robot", json={}) == 201
