@@ -58,6 +58,9 @@ lint: setup           ## Style, formatting and import rules
 types: setup          ## mypy, strict
 	$(BIN)/mypy
 
+wire: setup           ## Write the examples of docs/wire again, from what the service answers
+	$(BIN)/python -m pytest -q tests/service/test_wire.py --write-wire
+
 bench: setup          ## The service under load and the engine alone, with plots, into build/bench; see docs/performance.md
 	$(BIN)/python benchmarks/serve.py --out $(RESULTS)/serve-$(CORES)-cores.md $(BENCH)
 	$(BIN)/python benchmarks/evaluation.py --out $(RESULTS)/evaluation-$(CORES)-cores.md

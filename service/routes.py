@@ -104,7 +104,7 @@ async def get_episode(service: Asked, asking: Asking, episode_id: EpisodeId) -> 
     return await service.state(asking, episode_id)
 
 
-@router.delete("/episodes/{episode_id}", status_code=204)
+@router.delete("/episodes/{episode_id}", status_code=204, response_class=Response)
 async def delete_episode(service: Asked, asking: Asking, episode_id: EpisodeId) -> None:
     """Forget an episode."""
     await service.delete(asking, episode_id)

@@ -22,6 +22,10 @@ settings.register_profile("long", max_examples=4000)  # `make store-machine`
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--write-wire", action="store_true", help="write docs/wire from what the service answers")
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Real offline data and language models beside the checkout; tests on them are skipped where it is missing."""
