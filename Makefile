@@ -13,7 +13,7 @@ BIN    := $(VENV)/bin
 CORES   = $(shell $(PYTHON) -c 'import os; print(os.cpu_count())')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo own-task test check store-machine faults soak lint types bench bench-peers gpu-wheels fuzz audit sbom serve clean
+.PHONY: help setup demo own-task test check store-machine faults soak lint types wire bench bench-peers gpu-wheels fuzz audit sbom serve clean
 
 help:                 ## List the commands
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.types import Lifespan, Receive, Scope, Send
 
 from lamo.errors import ServiceError
+from service.document import DESCRIPTION, SERVERS, completed
 from service.hot import Hot
 from service.intake import Intake
 from service.metrics import Metrics
@@ -21,7 +24,14 @@ def asgi_app(
     serving: Serving, metrics: Metrics, *, lifespan: Lifespan[FastAPI], max_body_bytes: int
 ) -> Application:
     """Routes, one handler for every failure, and limits on what comes in."""
-    app = Application(title="LaMo serving", version=server_version(), lifespan=lifespan)
+    app = Application(
+        title="LaMo serving",
+        description=DESCRIPTION,
+        version=server_version(),
+        servers=SERVERS,
+        generate_unique_id_function=lambda route: route.name,
+        lifespan=lifespan,
+    )
     app.state.serving, app.state.metrics = serving, metrics
     app.include_router(router)
     problems = Problems(metrics)
@@ -39,6 +49,12 @@ class Application(FastAPI):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         await self.intake(scope, receive, send)
+
+    def openapi(self) -> dict[str, Any]:
+        """What `/openapi.json` answers."""
+        if self.openapi_schema is None:
+            self.openapi_schema = completed(super().openapi())
+        return self.openapi_schema
 
     async def beyond_intake(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request that the intake lets through."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Request, Response
+from fastapi.responses import PlainTextResponse
 
 from lamo.errors import InternalError
 from lamo.wire import (
@@ -24,6 +25,7 @@ from lamo.wire import (
     WindowRequest,
 )
 from service.callers import Caller
+from service.document import refusals
 from service.metrics import CONTENT_TYPE, Metrics
 from service.serving import Serving
 
@@ -45,13 +47,15 @@ async def caller(request: Request) -> Caller:
     return known
 
 
+_FAILED: dict[int | str, dict[str, Any]] = {503: {"model": Health, "description": "It does not"}}
+
 _ANY_EPISODE = StartRequest.model_validate({})
 
 Asked = Annotated[Serving, Depends(serving)]
 Asking = Annotated[Caller, Depends(caller)]
 
 
-@router.post("/episodes", status_code=201)
+@router.post("/episodes", status_code=201, responses=refusals(404, 429, body=True))
 async def start_episode(
     service: Asked, asking: Asking, response: Response, body: StartRequest | None = None
 ) -> EpisodeState:
@@ -61,7 +65,12 @@ async def start_episode(
     return state
 
 
-@router.put("/episodes/{episode_id}", status_code=201)
+@router.put(
+    "/episodes/{episode_id}",
+    status_code=201,
+    responses=refusals(404, 409, 429, body=True)
+    | {200: {"model": EpisodeState, "description": "It lives already, started with the same fields"}},
+)
 async def put_episode(
     service: Asked, asking: Asking, episode_id: EpisodeId, response: Response, body: StartRequest | None = None
 ) -> EpisodeState:
@@ -72,25 +81,25 @@ async def put_episode(
     return state
 
 
-@router.post("/episodes/{episode_id}/act")
+@router.post("/episodes/{episode_id}/act", responses=refusals(404, 409, 410, 429, 504, body=True))
 async def act(episode_id: EpisodeId, body: ActRequest) -> ActAnswer:
     """Answer one step."""
     raise _documented_only()
 
 
-@router.post("/act")
+@router.post("/act", responses=refusals(body=True))
 async def act_together(body: ActTogetherRequest) -> ActTogetherAnswer:
     """Answer one step of each of several episodes; each item stands alone."""
     raise _documented_only()
 
 
-@router.post("/episodes/{episode_id}/end")
+@router.post("/episodes/{episode_id}/end", responses=refusals(404, 409, body=True))
 async def end_episode(service: Asked, asking: Asking, episode_id: EpisodeId, body: EndRequest) -> EpisodeSummary:
     """End an episode."""
     return await service.end(asking, episode_id, body)
 
 
-@router.put("/episodes/{episode_id}/window")
+@router.put("/episodes/{episode_id}/window", responses=refusals(404, 409, 410, 429, body=True))
 async def restore_episode(
     service: Asked, asking: Asking, episode_id: EpisodeId, body: WindowRequest
 ) -> EpisodeState:
@@ -98,43 +107,43 @@ async def restore_episode(
     return await service.restore(asking, episode_id, body)
 
 
-@router.get("/episodes/{episode_id}")
+@router.get("/episodes/{episode_id}", responses=refusals(404, 422))
 async def get_episode(service: Asked, asking: Asking, episode_id: EpisodeId) -> EpisodeState:
     """Where an episode stands."""
     return await service.state(asking, episode_id)
 
 
-@router.delete("/episodes/{episode_id}", status_code=204, response_class=Response)
+@router.delete("/episodes/{episode_id}", status_code=204, response_class=Response, responses=refusals(422))
 async def delete_episode(service: Asked, asking: Asking, episode_id: EpisodeId) -> None:
     """Forget an episode."""
     await service.delete(asking, episode_id)
 
 
-@router.get("/policies")
+@router.get("/policies", responses=refusals())
 async def list_policies(service: Asked, asking: Asking) -> PolicyList:
     """What is served."""
     return await service.policies(asking)
 
 
-@router.get("/policies/{name}")
+@router.get("/policies/{name}", responses=refusals(404, 422))
 async def get_policy(service: Asked, asking: Asking, name: PolicyName) -> PolicyInfo:
     """One policy."""
     return await service.policy(asking, name)
 
 
-@router.get("/healthz")
+@router.get("/healthz", responses=_FAILED)
 async def healthz(service: Asked, response: Response) -> Health:
     """Whether the service still makes progress."""
     return _probed(await service.health(), "ok", response)
 
 
-@router.get("/readyz")
+@router.get("/readyz", responses=_FAILED)
 async def readyz(service: Asked, response: Response) -> Health:
     """Whether the service takes episodes."""
     return _probed(await service.readiness(), "ready", response)
 
 
-@router.get("/metrics")
+@router.get("/metrics", response_class=PlainTextResponse)
 async def metrics(request: Request) -> Response:
     """Prometheus' exposition text."""
     told: Metrics = request.app.state.metrics

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any
 
 import httpx
-import numpy as np
 import pytest
 
 from clients import AsyncPolicyClient, PolicyClient, calls
 from clients.calls import Call
 from clients.encoding import Encoding
-from lamo.errors import Conflict, NotFound, ServiceError
-from lamo.packing import MEDIA_TYPE
+from lamo.errors import Conflict, ServiceError
 from lamo.wire import (
     ActAnswer,
+    ActItem,
     ActRequest,
     ActTogetherAnswer,
     ActTogetherRequest,
@@ -26,121 +24,172 @@ from lamo.wire import (
     Health,
     PolicyInfo,
     PolicyList,
-    Problem,
     Request,
     StartRequest,
     WindowRequest,
 )
-from tests.wire_examples import Example, all_examples, pack, read_example, unpack, with_arrays
+from tests.wire_examples import Example, all_examples, read_example, unpack, with_arrays
 
+REQUESTS: dict[str, type[Request]] = {
+    "start": StartRequest,
+    "act": ActRequest,
+    "act-together": ActTogetherRequest,
+    "end": EndRequest,
+    "window": WindowRequest,
+}
+ANSWERS: dict[str, type[Any]] = {
+    "start": EpisodeState,
+    "act": ActAnswer,
+    "act-together": ActTogetherAnswer,
+    "end": EpisodeSummary,
+    "window": EpisodeState,
+    "episode": EpisodeState,
+    "policies": PolicyList,
+    "policy": PolicyInfo,
+    "healthz": Health,
+    "readyz": Health,
+    "newer": ActAnswer,
+}
 EXAMPLES = all_examples()
-PROBLEMS = [one for one in EXAMPLES if "problem" in one.name]
-ANSWERS = [one for one in EXAMPLES if one not in PROBLEMS and one.answer.body is not None]
-REQUESTS = [one for one in EXAMPLES if one.request.body and one.status < 400]
-
-MEANT: list[tuple[str, type[Request] | None, type[Any]]] = [
-    ("/window", WindowRequest, EpisodeState),
-    ("/episodes/arm-7/act", ActRequest, ActAnswer),
-    ("/act", ActTogetherRequest, ActTogetherAnswer),
-    ("/end", EndRequest, EpisodeSummary),
-    ("/policies", None, PolicyList),
-    ("/arm", None, PolicyInfo),
-    ("/healthz", None, Health),
-    ("/readyz", None, Health),
-    ("", StartRequest, EpisodeState),
-]
+PROBLEMS = [one for one in EXAMPLES if one.name.startswith("problem.")]
 
 
-def meant(example: Example) -> tuple[type[Request] | None, type[Any]]:
-    """The request's and the answer's class."""
-    return next(
-        (request, answer) for ending, request, answer in MEANT if example.path.endswith(ending)
+def kind(example: Example) -> str:
+    return example.name.partition(".")[0]
+
+
+def by_name(example: Any) -> str | None:
+    return example.name if isinstance(example, Example) else None
+
+
+SENT = [one for one in EXAMPLES if kind(one) in REQUESTS and not one.name.endswith(".refused")]
+
+
+@pytest.mark.parametrize("example", SENT, ids=by_name)
+def test_a_request_is_written_byte_for_byte_as_in_its_example(example):
+    message = REQUESTS[kind(example)].model_validate(with_arrays(example.request.body))
+    assert Encoding.JSON.write(message) == example.request.json
+    assert Encoding.MSGPACK.write(message) == example.request.packed
+
+
+def of_class(answer: type[Any], body: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in body.items() if name in answer.model_fields}
+
+
+@pytest.mark.parametrize("encoding", Encoding)
+@pytest.mark.parametrize(
+    "example", [one for one in EXAMPLES if kind(one) in ANSWERS and one.status < 300], ids=by_name
+)
+def test_an_answer_is_read_as_its_class_and_what_it_does_not_know_is_skipped(example, encoding):
+    answer = ANSWERS[kind(example)]
+    content = example.answer.json if encoding is Encoding.JSON else example.answer.packed
+    read = Call(example.method, example.path, answer).read(
+        example.status, {"content-type": encoding.media_type}, content or b""
     )
+    assert type(read) is answer
+    assert read.model_dump(exclude_unset=True) == of_class(answer, example.answer.body)
 
 
-def by_name(example: Example) -> str:
-    return example.name
+@pytest.mark.parametrize("example", PROBLEMS, ids=by_name)
+def test_a_problem_is_read_as_its_class_with_all_that_it_says(example):
+    document = example.answer.body
+    error = calls.read_error(example.status, example.answer.headers, example.answer.json)
+    assert f"urn:lamo:problem:{type(error).kind}" == document["type"]
+    assert error.problem() == document
+    assert ("Retry-After" in example.answer.headers) == (error.retry_after_ms is not None)
 
 
-def json_of(message: Any) -> Any:
-    return json.loads(json.dumps(message))
+def test_a_problem_of_a_newer_service_is_read_as_the_class_of_its_status():
+    example = read_example("newer.problem")
+    error = calls.read_error(example.status, {}, example.answer.json)
+    assert type(error) is Conflict
+    assert (error.detail, error.committed_step, error.expected_step) == (example.answer.body["detail"], 8, 9)
 
 
-def arrays(*names: str) -> Callable[[str], dict[str, Any]]:
-    """The fields of an example's request that a call takes, with arrays of float32."""
-
-    def fields(name: str) -> dict[str, Any]:
-        body = with_arrays(read_example(name).request.body)
-        return {field: body.get(field) for field in names}
-
-    return fields
+def said(name: str, *fields: str) -> dict[str, Any]:
+    """What an example's request says in these fields, with arrays of float32."""
+    body = with_arrays(read_example(name).request.body)
+    return {field: body.get(field) for field in fields}
 
 
-step = arrays("step", "observation", "reward", "executed_action")
-start = arrays("policy", "target_return", "ttl_seconds", "labels")
+STEP = ("step", "observation", "reward", "executed_action")
+START = ("policy", "target_return", "ttl_seconds", "labels")
 
 
-def end(name: str) -> Call[EpisodeSummary]:
-    given = arrays("step", "reward", "executed_action", "success")(name)
-    flags = {flag: read_example(name).request.body.get(flag, False) for flag in ("terminated", "truncated")}
-    return calls.end_episode("arm-7", **given, **flags)
-
-
-def together() -> Call[ActTogetherAnswer]:
-    items = [with_arrays(item) for item in read_example("act-together").request.body["items"]]
-    told = ("episode_id", "step", "observation")
-    return calls.act_together(
-        [
-            calls.item(**{name: item[name] for name in told}, reward=item.get("reward"), executed_action=None)
-            for item in items[:2]
-        ]
-    )
+def items() -> list[ActItem]:
+    sent = with_arrays(read_example("act-together").request.body["items"])
+    return [calls.item(**({"reward": None, "executed_action": None} | item)) for item in sent]
 
 
 CALLS: dict[str, Callable[[], Call[Any]]] = {
     "policies": calls.list_policies,
     "policy": lambda: calls.describe_policy("arm"),
-    "start": lambda: calls.start_episode("arm-7", **start("start")),
-    "act.first": lambda: calls.act("arm-7", **step("act.first")),
-    "act": lambda: calls.act("arm-7", **step("act")),
-    "act.executed-action": lambda: calls.act("arm-7", **step("act.executed-action")),
-    "act-together": together,
-    "end": lambda: end("end"),
+    "start": lambda: calls.start_episode("arm-7", **said("start", *START)),
+    "act.first": lambda: calls.act("arm-7", **said("act.first", *STEP)),
+    "act": lambda: calls.act("arm-7", **said("act", *STEP)),
+    "act.executed-action": lambda: calls.act("arm-7", **said("act.executed-action", *STEP)),
+    "act-together": lambda: calls.act_together(items()),
+    "end": lambda: calls.end_episode(
+        "arm-7", executed_action=None, **said("end", "step", "reward", "terminated", "truncated", "success")
+    ),
     "episode": lambda: calls.episode_state("arm-7"),
     "delete": lambda: calls.delete_episode("arm-7"),
+    "problem.unknown-episode": lambda: calls.episode_state("nobody"),
+    "problem.invalid-request": lambda: calls.act("arm-7", **said("problem.invalid-request", *STEP)),
 }
-UNSAID = {"end": {"terminated": False}}
-"""What a client says although it need not."""
-UNSENDABLE = {"end": {"observation"}}
-"""What no call of the client says."""
+
+
+class Recorded:
+    """A network that takes the request of one example, and gives its answer."""
+
+    def __init__(self, name: str, encoding: Encoding) -> None:
+        self.example = read_example(name)
+        self.encoding = encoding
+        self.transport = httpx.MockTransport(self._answer)
+
+    def _answer(self, request: httpx.Request) -> httpx.Response:
+        sent, example = request.read(), self.example
+        assert (request.method, request.url.path) == (example.method, example.path)
+        if self.encoding is Encoding.JSON or example.request.packed is None:
+            assert sent == example.request.json
+        else:
+            assert unpack(sent) == unpack(example.request.packed)
+        if sent:
+            assert request.headers["content-type"] == self.encoding.media_type
+        headers, content = example.answer.headers, example.answer.json
+        if self.encoding is Encoding.MSGPACK and example.answer.packed is not None:
+            headers, content = headers | {"Content-Type": self.encoding.media_type}, example.answer.packed
+        return httpx.Response(example.status, headers=headers, content=content)
+
+    def check(self, outcome: object) -> None:
+        if isinstance(outcome, ServiceError):
+            assert outcome.problem() == self.example.answer.body
+        elif self.example.answer.body is None:
+            assert outcome is None
+        else:
+            assert outcome == ANSWERS[kind(self.example)].model_validate(self.example.answer.body)
 
 
 @pytest.mark.parametrize("encoding", Encoding)
 @pytest.mark.parametrize("name", CALLS)
-def test_a_call_sends_the_request_of_its_example(name, encoding):
-    example = read_example(name)
-    request = CALLS[name]().request("http://service", 1.0, encoding)
-    assert (request.method, request.url.path) == (example.method, example.path)
-    if example.request.body is None:
-        assert request.read() == b""
-        return
-    assert request.headers["content-type"] == encoding.media_type
-    body = {field: value for field, value in example.request.body.items() if field not in UNSENDABLE.get(name, ())}
-    body |= UNSAID.get(name, {})
-    if name == "act-together":
-        body["items"] = body["items"][:2]  # no client sends a field that the service does not know
-    if encoding is Encoding.JSON:
-        assert json.loads(request.read()) == body
-    else:
-        assert unpack(request.read()) == unpack(pack(body))
+def test_the_blocking_client_sends_an_example_and_returns_its_answer(name, encoding):
+    recorded = Recorded(name, encoding)
+    with PolicyClient("http://service", encoding=encoding, transport=recorded.transport) as client:
+        try:
+            outcome = client.send(CALLS[name]())
+        except ServiceError as error:
+            outcome = error
+    recorded.check(outcome)
 
 
-@pytest.mark.parametrize("example", [one for one in REQUESTS if one.name != "act-together"], ids=by_name)
-def test_every_request_is_written_byte_for_byte_as_in_its_example(example):
-    model, _ = meant(example)
-    assert model is not None
-    in_order = {name: value for name, value in ordered(model, example.request.body).items()}
-    message = model.model_validate(with_arrays(in_order))
-    assert json.loads(Encoding.JSON.write(message)) == example.request.body
-    assert Encoding.MSGPACK.write(message) == pack(in_order)
-    assert unpack(pack(in_order)) == unpack(example.request.packed or b"")
+@pytest.mark.anyio
+@pytest.mark.parametrize("encoding", Encoding)
+@pytest.mark.parametrize("name", CALLS)
+async def test_the_asynchronous_client_sends_an_example_and_returns_its_answer(name, encoding):
+    recorded = Recorded(name, encoding)
+    async with AsyncPolicyClient("http://service", encoding=encoding, transport=recorded.transport) as client:
+        try:
+            outcome = await client.send(CALLS[name]())
+        except ServiceError as error:
+            outcome = error
+    recorded.check(outcome)

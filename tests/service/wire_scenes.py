@@ -103,16 +103,22 @@ LIFE = [
     ),
     Ask(
         "act-together",
-        "One step of each of several episodes; two items are refused, by themselves.",
+        "One step of each of several episodes; an item that cannot be answered takes no other along.",
         "POST",
         "/act",
         {
             "items": [
                 {"observation": seen(8), "step": 8, "reward": 0.5, "episode_id": "arm-7"},
                 {"observation": seen(0), "step": 0, "episode_id": "nobody"},
-                {"observation": seen(0), "step": 0, "colour": "red", "episode_id": "arm-8"},
             ]
         },
+    ),
+    Ask(
+        "act-together.refused",
+        "An item that cannot be used is refused by itself, by its place and the field's name.",
+        "POST",
+        "/act",
+        {"items": [{"observation": seen(0), "step": 0, "colour": "red", "episode_id": "arm-8"}]},
     ),
     Ask("episode", "Where an episode stands.", "GET", EPISODE),
     act("problem.step-conflict", "A step that leaves a gap.", 20, reward=0.5),
@@ -159,7 +165,14 @@ LIFE = [
         "The episode ended in step 11 while steps 9 and 10 passed unanswered.",
         "POST",
         f"{EPISODE}/end",
-        {"step": 11, "reward": 1.5, "executed_action": FALLBACK, "missed": LATE, "terminated": True},
+        {
+            "step": 11,
+            "reward": 1.5,
+            "observation": seen(11),
+            "executed_action": FALLBACK,
+            "missed": LATE,
+            "terminated": True,
+        },
     ),
     act("problem.episode-ended", "A new step of an ended episode.", 11, reward=0.5),
     Ask("delete", "Forget an episode.", "DELETE", EPISODE),
@@ -189,20 +202,24 @@ LIFE = [
         "The last reward, and how the episode ended.",
         "POST",
         f"{EPISODE}/end",
-        {"step": 9, "reward": 1.5, "observation": seen(9), "truncated": True, "success": True},
+        {"step": 9, "reward": 1.5, "terminated": False, "truncated": True, "success": True},
     ),
     Ask(
         "end.again",
         "The same end again: the same summary.",
         "POST",
         f"{EPISODE}/end",
-        {"step": 9, "reward": 1.5, "observation": seen(9), "truncated": True, "success": True},
+        {"step": 9, "reward": 1.5, "terminated": False, "truncated": True, "success": True},
     ),
 ]
 
 IN_FLIGHT = act("problem.step-in-flight", "The step before is being computed.", 1, reward=0.5)
 QUEUE_FULL = Ask(
-    "problem.queue-full", "Too many requests wait.", "POST", "/episodes/arm-8/act", {"observation": seen(0), "step": 0}
+    "problem.queue-full",
+    "Too many requests wait.",
+    "POST",
+    "/episodes/arm-8/act",
+    {"observation": seen(0), "step": 0},
 )
 DEADLINE = act("problem.deadline-exceeded", "Inference did not start in time.", 0, deadline_ms=20.0)
 DRAINING = Ask("readyz.draining", "The service shuts down.", "GET", "/readyz")
