@@ -44,6 +44,7 @@ ARRAY: Final = {
 
 HEADERS: Final = {
     "X-Request-Id": "the request's, or one that the service chose; its log has the request under it",
+    "Traceparent": "the request's trace (W3C Trace Context), or a new one, and the service's span in it",
     "Server-Timing": "where the time of the act went",
     "Location": "the episode's path",
     "Retry-After": "seconds, where there is something to wait for; retry_after_ms in the document says it finer",
@@ -62,7 +63,7 @@ EXAMPLES: Final = {
 """Requests by operation. These and all others are in docs/wire, which a test holds these to."""
 
 _WITH_BODY = (400, 413, 415, 422)
-_ALWAYS = (401, 403, 500, 503)
+_ALWAYS = (401, 403, 408, 431, 500, 503)
 _RETRIED = (409, 429, 503)
 
 
@@ -157,7 +158,7 @@ def _refusal(status: int) -> Document:
 
 
 def _headers(operation: str, status: int) -> list[str]:
-    names = ["X-Request-Id"]
+    names = ["X-Request-Id", "Traceparent"]
     if status in _RETRIED:
         names.append("Retry-After")
     elif status in (200, 201) and operation in ("start_episode", "put_episode"):

@@ -11,6 +11,7 @@ import pytest
 from clients import AsyncPolicyClient, PolicyClient, calls
 from clients.calls import Call
 from clients.encoding import Encoding
+from clients.outage import Outage
 from lamo.errors import Conflict, ServiceError
 from lamo.wire import (
     ActAnswer,
@@ -27,6 +28,7 @@ from lamo.wire import (
     Request,
     StartRequest,
     WindowRequest,
+    WindowTimestep,
 )
 from tests.wire_examples import Example, all_examples, read_example, unpack, with_arrays
 
@@ -51,6 +53,13 @@ ANSWERS: dict[str, type[Any]] = {
     "newer": ActAnswer,
 }
 EXAMPLES = all_examples()
+
+
+def told_to_clients(document: dict[str, Any]) -> dict[str, Any]:
+    """The trace is a field for people and logs; errors know their request."""
+    return {name: value for name, value in document.items() if name != "trace_id"}
+
+
 PROBLEMS = [one for one in EXAMPLES if one.name.startswith("problem.")]
 
 
@@ -92,7 +101,7 @@ def test_an_answer_is_read_as_its_class_and_what_it_does_not_know_is_skipped(exa
 
 @pytest.mark.parametrize("example", PROBLEMS, ids=by_name)
 def test_a_problem_is_read_as_its_class_with_all_that_it_says(example):
-    document = example.answer.body
+    document = told_to_clients(example.answer.body)
     error = calls.read_error(example.status, example.answer.headers, example.answer.json)
     assert f"urn:lamo:problem:{type(error).kind}" == document["type"]
     assert error.problem() == document
@@ -116,6 +125,21 @@ STEP = ("step", "observation", "reward", "executed_action")
 START = ("policy", "target_return", "ttl_seconds", "labels")
 
 
+def act(name: str) -> Call[ActAnswer]:
+    outage = Outage()
+    for passed in read_example(name).request.body.get("missed", ()):
+        told = with_arrays(passed)
+        outage.add(calls.missed_step(**({"executed_action": None} | told)))
+    return calls.act("arm-7", outage.told_by(calls.act_request(**said(name, *STEP))))
+
+
+def window() -> Call[EpisodeState]:
+    body = with_arrays(read_example("window").request.body)
+    started = EpisodeState.model_validate(read_example("start").answer.body)
+    timesteps = [WindowTimestep.model_validate(timestep) for timestep in body["timesteps"]]
+    return calls.restore_window(started, body["ttl_seconds"], body["episode_return"], timesteps)
+
+
 def items() -> list[ActItem]:
     sent = with_arrays(read_example("act-together").request.body["items"])
     return [calls.item(**({"reward": None, "executed_action": None} | item)) for item in sent]
@@ -125,9 +149,11 @@ CALLS: dict[str, Callable[[], Call[Any]]] = {
     "policies": calls.list_policies,
     "policy": lambda: calls.describe_policy("arm"),
     "start": lambda: calls.start_episode("arm-7", **said("start", *START)),
-    "act.first": lambda: calls.act("arm-7", **said("act.first", *STEP)),
-    "act": lambda: calls.act("arm-7", **said("act", *STEP)),
-    "act.executed-action": lambda: calls.act("arm-7", **said("act.executed-action", *STEP)),
+    "act.first": lambda: act("act.first"),
+    "act": lambda: act("act"),
+    "act.executed-action": lambda: act("act.executed-action"),
+    "act.missed": lambda: act("act.missed"),
+    "window": window,
     "act-together": lambda: calls.act_together(items()),
     "end": lambda: calls.end_episode(
         "arm-7", executed_action=None, **said("end", "step", "reward", "terminated", "truncated", "success")
@@ -135,7 +161,7 @@ CALLS: dict[str, Callable[[], Call[Any]]] = {
     "episode": lambda: calls.episode_state("arm-7"),
     "delete": lambda: calls.delete_episode("arm-7"),
     "problem.unknown-episode": lambda: calls.episode_state("nobody"),
-    "problem.invalid-request": lambda: calls.act("arm-7", **said("problem.invalid-request", *STEP)),
+    "problem.invalid-request": lambda: act("problem.invalid-request"),
 }
 
 
@@ -163,7 +189,7 @@ class Recorded:
 
     def check(self, outcome: object) -> None:
         if isinstance(outcome, ServiceError):
-            assert outcome.problem() == self.example.answer.body
+            assert outcome.problem() == told_to_clients(self.example.answer.body)
         elif self.example.answer.body is None:
             assert outcome is None
         else:

@@ -25,16 +25,11 @@ from service.contents import StepContent
 from service.metrics import Metrics
 from tests.service import wire_scenes as scenes
 from tests.service.conftest import HeldEngine
+from tests.service.wire_client import JSON, Wire, request_of, undetailed
 from tests.service.wire_scenes import Ask
-from tests.wire_examples import FOLDER, Example, Message, all_examples, close, pack, read_example, unpack
+from tests.wire_examples import FOLDER, Example, Message, all_examples, close, read_example, unpack
 
 pytestmark = pytest.mark.anyio
-
-JSON = "application/json"
-HEADERS = ("content-type", "location", "retry-after", "allow", "x-request-id")
-TIMING = {"queue_ms": 0.2, "recall_ms": 0.1, "infer_ms": 1.5, "commit_ms": 0.4, "total_ms": 2.4, "batch_size": 1}
-VARYING = {"timing": TIMING, "expires_at": 1767226200.0, "server_version": "0.1.0"}
-REVISION, CHOSEN_ID = "0123456789ab", "n6PUmDpPL1hGhUrn4jvMsEFYYQ0r9iSY"
 
 
 @pytest.fixture(scope="session")
@@ -50,58 +45,6 @@ def policies(checkpoint_directory: Path, tmp_path_factory: pytest.TempPathFactor
     config["action"] |= {"names": ["shoulder", "elbow"], "units": ["N m", "N m"]}
     path.write_text(json.dumps(config))
     return folder
-
-
-class Wire:
-    """A client that sends what an example asks, and shows the answer without what differs from run to run."""
-
-    def __init__(self, client: httpx.AsyncClient, revision: str = REVISION) -> None:
-        self._client = client
-        self._revision = revision
-
-    async def send(self, ask: Ask, media_type: str) -> httpx.Response:
-        request = request_of(ask)
-        content = request.json if media_type == JSON or request.packed is None else request.packed
-        headers = dict(request.headers)
-        if content:
-            headers["Content-Type"] = ask.media_type or media_type
-        elif media_type != JSON:
-            headers["Accept"] = media_type
-        content = content.replace(REVISION.encode(), self._revision.encode())
-        return await self._client.request(ask.method, ask.path, content=content, headers=headers)
-
-    def shown(self, response: httpx.Response) -> tuple[dict[str, str], bytes]:
-        """Headers and body."""
-        headers = {name.title(): response.headers[name] for name in HEADERS if name in response.headers}
-        content = response.content
-        chosen = re.fullmatch(r"/episodes/([\w-]{32})", headers.get("Location", ""))
-        ids = {self._revision: REVISION} | ({chosen[1]: CHOSEN_ID} if chosen else {})
-        headers = shown(headers, ids)
-        if headers.get("Content-Type") == MEDIA_TYPE:
-            return headers, msgpack.packb(shown(msgpack.unpackb(content), ids))
-        return headers, json.dumps(shown(json.loads(content), ids)).encode() if content else b""
-
-
-def undetailed(body: bytes) -> Any:
-    return {**json.loads(body), "detail": ""} if body else None
-
-
-def shown(message: Any, ids: dict[str, str]) -> Any:
-    if isinstance(message, dict):
-        return {name: VARYING.get(name) or shown(value, ids) for name, value in message.items()}
-    if isinstance(message, list):
-        return [shown(part, ids) for part in message]
-    if isinstance(message, str):
-        message = re.sub(r"after \d+ ms", "after 20 ms", message)
-        for found, put in ids.items():
-            message = message.replace(found, put)
-    return message
-
-
-def request_of(ask: Ask) -> Message:
-    packed = ask.packed if ask.body is None else pack(ask.body)
-    headers = {"X-Request-Id": ask.name} | ({"Content-Type": ask.media_type} if ask.media_type else {})
-    return Message(headers, ask.body, ask.text, packed)
 
 
 @pytest.fixture
@@ -205,6 +148,20 @@ async def test_a_service_that_comes_or_goes_answers_as_the_examples_say(serve, p
             setattr(service.lifecycle, attribute, not value)
 
 
+@pytest.mark.parametrize(("refusal", "ask"), scenes.NOT_WHOLE, ids=lambda part: getattr(part, "name", None))
+def test_a_request_that_never_came_whole_is_answered_as_the_example_says(check, refusal, ask):
+    app = asgi_app(None, Metrics(), lifespan=None, max_body_bytes=2048)
+    media_type, body = app.intake.refuse(refusal, None)
+    unknown = {"request_id": "0000000000000000", "trace_id": "0" * 32}  # its head was not looked at
+    body = json.dumps(json.loads(body) | unknown).encode()
+    check(
+        Wire(httpx.AsyncClient()),
+        ask,
+        httpx.Response(refusal.status, headers={"Content-Type": media_type}, content=body),
+        None,
+    )
+
+
 class Trouble:
     """What acts in place of a service in trouble."""
 
@@ -248,7 +205,8 @@ def test_what_a_newer_service_may_answer_is_an_example_with_more_fields(name, ol
 
 def test_every_kind_of_problem_has_an_example_and_every_example_a_scene():
     asked = [*scenes.LIFE, scenes.IN_FLIGHT, scenes.QUEUE_FULL, scenes.DEADLINE, scenes.DRAINING]
-    asked += [scenes.DRAINING_START, scenes.LOADING, scenes.NOT_READY, *(ask for _, ask in scenes.REFUSED)]
+    asked += [scenes.DRAINING_START, scenes.LOADING, scenes.NOT_READY]
+    asked += [ask for _, ask in [*scenes.REFUSED, *scenes.NOT_WHOLE]]
     answered = {example.name: example.answer.body or {} for example in all_examples()}
     assert set(answered) == {ask.name for ask in asked} | {name for name, _, _ in NEWER}
     types = {body["type"] for name, body in answered.items() if name.startswith("problem.")}
@@ -269,7 +227,7 @@ ACTS = [one for one in all_examples() if one.path.endswith("-7/act") and one.req
 )
 def test_a_step_has_one_digest_in_both_encodings(example):
     contents = [
-        StepContent.of(read(ActRequest, Arrival("", 0, media_type, ""), body))
+        StepContent.of(read(ActRequest, Arrival(content_type=media_type), body))
         for media_type, body in ((JSON, example.request.json), (MEDIA_TYPE, example.request.packed))
     ]
     step = contents[0].step or 0

@@ -9,10 +9,13 @@ from lamo.errors import (
     ActionNotFinite,
     EngineUnavailable,
     Forbidden,
+    HeadTooLarge,
     OwnerLimit,
+    RequestTimeout,
     RevisionNotLoaded,
     ServiceError,
     StoreUnavailable,
+    TooManyConnections,
     Unauthorized,
 )
 
@@ -259,6 +262,28 @@ REFUSED: list[tuple[Exception, Ask]] = [
     (ZeroDivisionError(), act("problem.internal", "The unforeseen; the log has it under the request's id.", 0)),
 ]
 """Troubles that a test would need hours or a broken machine for, raised by what acts in place of the service."""
+
+NOT_WHOLE: list[tuple[ServiceError, Ask]] = [
+    (
+        RequestTimeout("the request did not come whole within 10 s"),
+        Ask(
+            "problem.request-timeout",
+            "A request that does not come to its end.",
+            "POST",
+            ACT,
+            text='{"step": 9, "obs',
+        ),
+    ),
+    (
+        HeadTooLarge("the request has more than 100 headers, or 32768 bytes before its body"),
+        Ask("problem.head-too-large", "A request with a hundred headers more.", "GET", EPISODE),
+    ),
+    (
+        TooManyConnections("1000 connections are open already"),
+        Ask("problem.too-many-connections", "A client too many; it is cut off.", "GET", EPISODE),
+    ),
+]
+"""What is told before a request is looked at, by what reads the connection."""
 
 PROBLEMS_OF_CLIENTS = ("service-unreachable", "unreadable-answer")
 BASES = ("conflict", "unavailable")
