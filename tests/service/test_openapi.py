@@ -67,6 +67,7 @@ def answered(cases) -> set[int]:
         answer = case.call()
         seen.add(answer.status_code)
         assert answer.status_code < 500, (case.as_curl_command(), answer.text)
+        assert str(answer.status_code) in case.operation.definition.raw["responses"], case.as_curl_command()
         if answer.status_code >= 400:
             assert answer.headers["content-type"] == ["application/problem+json"]
 
