@@ -164,6 +164,12 @@ def test_what_is_harmless_to_repeat_is_repeated_and_nothing_else(
     assert asked == [f"{method} {path}"] * (4 if repeated else 1)
 
 
+def test_a_body_too_large_to_be_kept_is_passed_on_once(breaking_off: tuple[httpx.Client, list[str]]) -> None:
+    client, asked = breaking_off
+    assert client.post("/act", content=b" " * 500_000).status_code in (502, 503)
+    assert asked == ["POST /act"]
+
+
 def test_what_no_replica_should_see_is_refused_at_the_proxy(
     breaking_off: tuple[httpx.Client, list[str]],
 ) -> None:
