@@ -243,3 +243,11 @@ def test_the_service_cannot_write_policies() -> None:
     deployment = the("Deployment", "lamo")
     mounts = {mount["mountPath"]: mount for mount in container(deployment)["volumeMounts"]}
     assert mounts[str(variables()["LAMO_POLICIES"])]["readOnly"] is True
+
+
+def test_the_services_user_of_redis_has_the_rights_that_the_redis_page_asks_for() -> None:
+    readme = (FOLDER / "README.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs/redis.md").read_text(encoding="utf-8")
+    [asked] = re.findall(r"^ACL SETUSER lamo on \S+ resetkeys (~lamo:.*)$", page, re.MULTILINE)
+    [given] = re.findall(r"^user lamo on .*(~lamo:.*)$", readme, re.MULTILINE)
+    assert given == asked
