@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import secrets
 import time
 from collections.abc import Sequence
 from itertools import zip_longest
 
 from lamo.errors import EpisodeExists, InvalidRequest, QueueFull, ServiceError, StoreUnavailable
-from lamo.window import next_return_to_go
 from lamo.wire import (
     ActAnswer,
     EndRequest,
@@ -21,24 +19,25 @@ from lamo.wire import (
     StartRequest,
     WindowRequest,
 )
-from service import answers, rules
+from service import answers, audit, rules
 from service.cache import WindowCache
 from service.callers import Caller, EpisodeName
 from service.contents import EndContent, StepContent
+from service.endings import ending_of, summary_of
 from service.engine import Engine
-from service.episodes import Decision, Ending, EpisodeMeta, Episodes, StartOutcome, Verdict
+from service.episodes import EpisodeMeta, Episodes, StartOutcome, Verdict
 from service.flight import Act, Wait
 from service.library import Library
 from service.metrics import Metrics
 from service.numbers import computable
 from service.pace import Pace
-from service.proposals import after_missed
-from service.recall import Recall, Recalled, unknown_episode
-from service.records import RecordLayout, content_digest
+from service.recall import Recall, unknown_episode
+from service.records import content_digest
 from service.restoring import WindowContent, restoration_of
 from service.revisions import ServedPolicy
 from service.serving import AskedStep
 from service.settling import Settling
+from service.start_rates import StartRates
 from service.stepping import Stepping
 from service.waiting import Waiting
 
@@ -69,6 +68,7 @@ class Acting:
             engine, self._cache, metrics, poll_seconds=policies_poll_seconds, idle_seconds=revision_idle_seconds
         )
         self._recall = Recall(self._library, episodes, self._cache, metrics)
+        self._starts = StartRates()
         self._serving: asyncio.Task[None] | None = None
         self._waiting = Waiting(
             self._cache, metrics, Pace(engine.batch_limit), limit=queue_limit, longest_seconds=queue_seconds
@@ -102,6 +102,7 @@ class Acting:
     ) -> tuple[EpisodeState, bool]:
         """Start an episode, under a fresh id or the client's; the second value is false if it lived already."""
         served = await self._library.find(request.policy, caller.limits, request.ttl_seconds)
+        self._starts.count(caller)
         name = caller.episode(secrets.token_urlsafe(24) if episode_id is None else episode_id)
         meta = _new_episode(request, served, name)
         outcome = await self._episodes.start(meta, _start_digest(request))
@@ -112,18 +113,21 @@ class Acting:
         if outcome is StartOutcome.SAME:
             return await self.state(caller, meta.episode_id), False
         self._cache.drop(name)
+        _audit("episode started", caller, meta)
         return answers.episode_state(meta), True
 
     async def restore(self, caller: Caller, episode_id: str, request: WindowRequest) -> EpisodeState:
         """Give an episode that is lost, or behind what its client saw answered, its last timesteps back."""
         policy = request.policy if request.revision is None else f"{request.policy}@{request.revision}"
         served = await self._library.find(policy, caller.limits, request.ttl_seconds)
+        self._starts.count(caller)
         name, content = caller.episode(episode_id), WindowContent.of(request)
         content.check(served)
         restoration = restoration_of(name, request, content, served, self._recall.layout(served))
         decision = await self._episodes.restore(restoration)
         self._cache.drop(name)
         rules.refuse_other_than_restored(episode_id, content.last, decision)
+        _audit("episode restored", caller, restoration.meta)
         return answers.episode_state(restoration.meta)
 
     async def act(self, asked: AskedStep) -> ActAnswer:
@@ -135,7 +139,7 @@ class Acting:
 
     async def act_together(self, asked: Sequence[AskedStep]) -> list[ActAnswer | ServiceError]:
         """Answer one step of each of several episodes; each stands alone."""
-        crowded = self._waiting.crowded()
+        crowded = self._waiting.crowded(asked[0].caller.owner) if asked else None
         waits = [self._submit(step, crowded) for step in asked]
         outcomes: list[ActAnswer | ServiceError] = []
         try:
@@ -160,11 +164,12 @@ class Acting:
             raise rules.step_in_flight(episode_id, None)
         rules.refuse_other_past(content.missed, recalled)
         self._cache.drop(name)
-        ending = _ending(recalled, content, step, self._recall.layout(served))
+        ending = ending_of(recalled, content, step, self._recall.layout(served))
         decision = await self._episodes.end(ending)
         if decision.verdict is Verdict.COMMITTED:
             self._metrics.missed.inc(max(0, step - 1 - meta.committed_step))
-        return _ended(episode_id, step, decision)
+            _audit("episode ended", caller, meta)
+        return summary_of(episode_id, step, decision)
 
     async def state(self, caller: Caller, episode_id: str) -> EpisodeState:
         """Where an episode stands."""
@@ -178,7 +183,8 @@ class Acting:
     async def delete(self, caller: Caller, episode_id: str) -> None:
         """Forget an episode; forgetting it again is harmless."""
         self._cache.drop(caller.episode(episode_id))
-        await self._episodes.delete(caller.episode(episode_id))
+        if await self._episodes.delete(caller.episode(episode_id)):
+            audit.tell("episode deleted", caller, episode_id=episode_id)
 
     def _submit(self, asked: AskedStep, crowded: QueueFull | None) -> Wait | ServiceError:
         """A wait for the answer, or why there will be none."""
@@ -223,6 +229,10 @@ class Acting:
             self._cache.drop(name)
 
 
+def _audit(event: str, caller: Caller, meta: EpisodeMeta) -> None:
+    audit.tell(event, caller, episode_id=meta.episode_id, policy=meta.policy, revision=meta.revision)
+
+
 async def _outcome(wait: Wait | ServiceError) -> ActAnswer | ServiceError:
     if isinstance(wait, ServiceError):
         return wait
@@ -257,46 +267,3 @@ def _start_digest(request: StartRequest) -> bytes:
     policy = None if request.policy is None else request.policy.encode()
     labels = [part.encode() for label in sorted(request.labels.items()) for part in label]
     return content_digest(b"start", policy, request.target_return, request.ttl_seconds, *labels)
-
-
-def _ending(recalled: Recalled, content: EndContent, step: int, layout: RecordLayout) -> Ending:
-    live = recalled.live
-    meta, config = live.meta, live.served.policy.config
-    passed = [one for one in content.missed if (one.step or 0) > meta.committed_step]
-    window, episode_return, records = after_missed(live, passed)
-    episode_return += content.earned
-    return_to_go = next_return_to_go(window.return_to_go, content.earned, delayed_reward=config.delayed_reward)
-    if not math.isfinite(episode_return) or not math.isfinite(return_to_go):
-        raise InvalidRequest(f"reward {content.earned} takes the episode's return out of range")
-    summary = EpisodeSummary(
-        episode_id=meta.episode_id,
-        length=step,
-        episode_return=episode_return,
-        target_return=meta.target_return,
-        terminated=content.terminated,
-        truncated=content.truncated,
-        success=content.success,
-    )
-    return Ending(
-        name=meta.name,
-        epoch=meta.epoch,
-        step=step,
-        digest=content.digest(step),
-        context_length=config.context_length,
-        episode_return=episode_return,
-        return_to_go=return_to_go,
-        summary=summary.model_dump_json(),
-        records=tuple(layout.encode(record) for record in records),
-    )
-
-
-def _ended(episode_id: str, step: int, decision: Decision) -> EpisodeSummary:
-    match decision.verdict:
-        case Verdict.COMMITTED | Verdict.REPLAY if decision.stored is not None:
-            return EpisodeSummary.model_validate_json(decision.stored)
-        case Verdict.CHANGED:
-            raise rules.end_changed(episode_id)
-        case Verdict.MISSING:
-            raise unknown_episode(episode_id)
-        case _:
-            raise rules.step_conflict(episode_id, step, decision.committed_step)

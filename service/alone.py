@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lamo import checkpoint
-from service import tls
+from service import audit, tls
 from service.app import create_app
 from service.lifecycle import Lifecycle
 from service.logs import log_to_stderr
@@ -15,11 +15,13 @@ def serve_alone(settings: Settings) -> None:
     """Serve until told to stop.
 
     Raises:
-        ConfigError: the port, the TLS certificate, the device or the data directory cannot be used.
+        ConfigError: the port, the TLS certificate, the keys file, the audit log, the device or the data directory
+            cannot be used.
         CheckpointError: a checkpoint cannot be used.
     """
     checkpoint.find(settings.policies)
     log_to_stderr(settings.log_level)
+    audit.write_to(settings.audit_log)
     tls.context(settings)  # what is wrong with it is told before anything is opened
     listener = listen(settings.host, settings.port)
     app = create_app(settings, url=url_of(listener, settings))

@@ -10,6 +10,7 @@ from fastapi import FastAPI
 
 from service.asgi import Application, asgi_app
 from service.engine import Engine
+from service.keys_file import opened, watched
 from service.lifecycle import Lifecycle
 from service.local import Local
 from service.metrics import Metrics
@@ -32,16 +33,20 @@ def create_app(
         engine: serves instead of one made from the settings.
         store: keeps the episodes instead of the Redis the settings name.
         url: where it listens, told in the log when it is ready.
+
+    Raises:
+        ConfigError: the keys file cannot be used.
     """
+    keys = opened(settings.keys)
     metrics = Metrics()
     lifecycle = Lifecycle.of(settings, metrics, engine=engine, store=store)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with lifecycle:
+        async with lifecycle, watched(keys):
             logger.info("listening", extra={"url": url})
             yield
 
-    app = asgi_app(Local(lifecycle), metrics, lifespan=lifespan, max_body_bytes=settings.max_body_bytes)
+    app = asgi_app(Local(lifecycle), metrics, keys=keys, lifespan=lifespan, max_body_bytes=settings.max_body_bytes)
     app.state.lifecycle = lifecycle
     return app

@@ -31,6 +31,7 @@ class Arrival:
         announced_bytes: the length its body is said to have, 0 if nothing is said.
         content_type, accept: the media types sent and asked for, in lower case, without parameters of the first.
         content_encoding: how the body is compressed, empty if it is not.
+        authorization: the key it came with, as it was sent; `repr` leaves it out.
         received_at: on the monotonic clock.
         owner: whose key it came with, once that is known.
         refusals: why it, or items of it, were refused.
@@ -45,6 +46,7 @@ class Arrival:
     content_type: str = ""
     accept: str = ""
     content_encoding: str = ""
+    authorization: str = field(default="", repr=False)
     received_at: float = field(default_factory=time.monotonic)
     owner: str | None = None
     refusals: list[ServiceError] = field(default_factory=list)
@@ -67,6 +69,7 @@ class Arrival:
             content_type=headers.get(b"content-type", b"").decode("latin-1").partition(";")[0].strip().lower(),
             accept=headers.get(b"accept", b"").decode("latin-1").lower(),
             content_encoding=headers.get(b"content-encoding", b"").decode("latin-1").strip().lower(),
+            authorization=headers.get(b"authorization", b"").decode("latin-1"),
         )
 
 

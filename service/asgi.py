@@ -4,26 +4,33 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Security
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.types import Lifespan, Receive, Scope, Send
 
 from lamo.errors import ServiceError
+from service.admission import Admission
 from service.document import DESCRIPTION, SERVERS, completed
 from service.hot import Hot
 from service.intake import Intake
+from service.keys_file import KeysFile
 from service.metrics import Metrics
 from service.problems import Problems
-from service.routes import router
+from service.routes import KEY, probes, router
 from service.serving import Serving
 from service.version import server_version
 
 
 def asgi_app(
-    serving: Serving, metrics: Metrics, *, lifespan: Lifespan[FastAPI], max_body_bytes: int
+    serving: Serving,
+    metrics: Metrics,
+    *,
+    keys: KeysFile | None,
+    lifespan: Lifespan[FastAPI],
+    max_body_bytes: int,
 ) -> Application:
-    """Routes, one handler for every failure, and limits on what comes in."""
+    """Routes, one handler for every failure, keys if there are any, and limits on what comes in."""
     app = Application(
         title="LaMo serving",
         description=DESCRIPTION,
@@ -33,11 +40,12 @@ def asgi_app(
         lifespan=lifespan,
     )
     app.state.serving, app.state.metrics = serving, metrics
-    app.include_router(router)
+    app.include_router(router, dependencies=[] if keys is None else [Security(KEY)])
+    app.include_router(probes)
     problems = Problems(metrics)
     for failure in (ServiceError, RequestValidationError, HTTPException, Exception):
         app.add_exception_handler(failure, problems.handle)
-    app.intake = Intake(app.beyond_intake, Hot(serving, problems), problems, max_body_bytes)
+    app.intake = Intake(app.beyond_intake, Hot(serving, problems), Admission(keys), problems, max_body_bytes)
     return app
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
 from typing import Protocol, TypeVar
 
 
@@ -19,21 +20,32 @@ Request = TypeVar("Request", bound=Waiting)
 Item = TypeVar("Item")
 
 
-def take(queue: Iterable[Request], busy: Collection[Hashable], limit: int) -> list[Request]:
-    """Everything that can go now, oldest first, at most `limit`.
+def take(queues: Iterable[Iterable[Request]], busy: Collection[Hashable], limit: int) -> list[Request]:
+    """Everything that can go now, at most `limit`: of each queue in turn its oldest request.
 
     One request per episode, and none of an episode in `busy`, whose step before is not resolved yet. There is no
     timer: whoever comes while the device is busy waits for it and shares the next batch.
+
+    Args:
+        queues: no episode has requests in two of them.
     """
     taken: list[Request] = []
+    turns = deque(_one_per_episode(queue, busy) for queue in queues)
+    while turns and len(taken) < limit:
+        queue = turns.popleft()
+        request = next(queue, None)
+        if request is not None:
+            taken.append(request)
+            turns.append(queue)
+    return taken
+
+
+def _one_per_episode(queue: Iterable[Request], busy: Collection[Hashable]) -> Iterator[Request]:
     episodes: set[Hashable] = set()
     for request in queue:
-        if len(taken) == limit:
-            break
         if request.name not in busy and request.name not in episodes:
-            taken.append(request)
             episodes.add(request.name)
-    return taken
+            yield request
 
 
 def group(items: Iterable[Item], key: Callable[[Item], Hashable]) -> list[Sequence[Item]]:

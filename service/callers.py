@@ -47,12 +47,14 @@ class Caller:
         owner: the team whose episodes it may touch.
         request_id, trace_id: what logs call the request, and the trace it is part of, if any.
         limits: the owner's.
+        key_id: the public part of the key it came with, None where nobody is asked for one.
     """
 
     owner: str = LOCAL_OWNER
     request_id: str = ""
     trace_id: str | None = None
     limits: Limits = NO_LIMITS
+    key_id: str | None = None
 
     def episode(self, episode_id: str) -> EpisodeName:
         """The name of this caller's episode of an id."""

@@ -16,6 +16,7 @@ from pathlib import Path
 import uvloop
 
 from lamo.errors import LamoError
+from service import audit
 from service.child import BEAT_SECONDS, beat, tell
 from service.engine_server import EngineServer
 from service.lifecycle import Lifecycle
@@ -43,6 +44,7 @@ def serve_engine(settings: Settings, folder: Path, path: Path, supervisor: Conne
     """
     log_to_stderr(settings.log_level)
     try:
+        audit.write_to(settings.audit_log)
         uvloop.run(_serve(settings, folder, path, supervisor))
     except LamoError as error:
         tell(supervisor, str(error))

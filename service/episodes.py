@@ -208,9 +208,10 @@ class Episodes:
         [answer] = await self._store.run([Call(_END, keys(ending.name), arguments)])
         return _raised(_decision(answer))
 
-    async def delete(self, name: EpisodeName) -> None:
-        """Forget an episode; one that is not there is forgotten already."""
-        await self._store.read([("DEL", *keys(name))])
+    async def delete(self, name: EpisodeName) -> bool:
+        """Forget an episode; whether it was there."""
+        [deleted] = await self._store.read([("DEL", *keys(name))])
+        return bool(deleted)
 
 
 def keys(name: EpisodeName) -> tuple[str, str]:

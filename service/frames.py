@@ -99,16 +99,16 @@ def caller_values(caller: Caller) -> list[object]:
     """A caller as a list that a frame can hold; `caller_of` makes it one again."""
     limits = caller.limits
     told = None if limits is NO_LIMITS else (limits.policies, limits.in_flight, limits.starts_per_second)
-    return [caller.owner, caller.request_id, caller.trace_id, told]
+    return [caller.owner, caller.request_id, caller.trace_id, caller.key_id, told]
 
 
 def caller_of(values: Sequence[Any]) -> Caller:
     """The caller that `caller_values` wrote."""
-    owner, request_id, trace_id, told = values
+    owner, request_id, trace_id, key_id, told = values
     if told is None:
-        return Caller(owner, request_id, trace_id)
+        return Caller(owner, request_id, trace_id, key_id=key_id)
     policies, in_flight, starts_per_second = told
-    return Caller(owner, request_id, trace_id, Limits(tuple(policies), in_flight, starts_per_second))
+    return Caller(owner, request_id, trace_id, Limits(tuple(policies), in_flight, starts_per_second), key_id)
 
 
 def _content_values(content: StepContent) -> list[object]:

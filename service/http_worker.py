@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+import logging
 import socket
+import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from multiprocessing.connection import Connection
@@ -11,13 +13,18 @@ from pathlib import Path
 
 from fastapi import FastAPI
 
+from lamo.errors import ConfigError
+from service import audit
 from service.asgi import asgi_app
 from service.child import tell
+from service.keys_file import KeysFile, opened, watched
 from service.logs import log_to_stderr
 from service.metrics import Metrics
 from service.remote import Remote
 from service.server import serve_http
 from service.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 
 def serve_worker(
@@ -32,11 +39,12 @@ def serve_worker(
         supervisor: told None once this worker can serve.
     """
     log_to_stderr(settings.log_level)
+    keys = _keys(settings, supervisor)
     remote = Remote(sockets)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with remote:
+        async with remote, watched(keys):
             gc.collect()
             gc.freeze()  # what is loaded by now stays; collections look at requests only
             tell(supervisor, None)
@@ -45,5 +53,17 @@ def serve_worker(
     def drain() -> None:
         remote.draining = True
 
-    app = asgi_app(remote, Metrics(folder), lifespan=lifespan, max_body_bytes=settings.max_body_bytes)
+    metrics, most = Metrics(folder), settings.max_body_bytes
+    app = asgi_app(remote, metrics, keys=keys, lifespan=lifespan, max_body_bytes=most)
     serve_http(app, listener, settings, refuse=app.intake.refuse, drain=drain, over=supervisor.poll)
+
+
+def _keys(settings: Settings, supervisor: Connection) -> KeysFile | None:
+    """The keys, if there are any; a worker without those that it should ask for does not serve."""
+    try:
+        audit.write_to(settings.audit_log)
+        return opened(settings.keys)
+    except ConfigError as error:
+        logger.error("worker cannot serve", extra={"reason": str(error)})
+        tell(supervisor, str(error))
+        sys.exit(2)

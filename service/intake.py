@@ -1,4 +1,4 @@
-"""Intake: what happens to every request before it is parsed: an id, a clock, limits; and its log line."""
+"""Intake: what happens to every request before it is parsed: an id, a clock, an owner, limits; and its log line."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from lamo import packing
 from lamo.errors import BodyTooLarge, ServiceError
 from service import access
+from service.admission import Admission
 from service.arrival import Arrival
 from service.bodies import check_encoding, check_media_type, wants_msgpack
-from service.callers import Caller
 from service.departure import unless_left
 from service.hot import Hot
 from service.problems import MEDIA_TYPE, Problems
@@ -24,9 +24,12 @@ class Intake:
     Acts are answered from here, all else by `app`.
     """
 
-    def __init__(self, app: ASGIApp, hot: Hot, problems: Problems, max_body_bytes: int) -> None:
+    def __init__(
+        self, app: ASGIApp, hot: Hot, admission: Admission, problems: Problems, max_body_bytes: int
+    ) -> None:
         self._app = app
         self._hot = hot
+        self._admission = admission
         self._problems = problems
         self._max_body_bytes = max_body_bytes
 
@@ -55,13 +58,12 @@ class Intake:
         return MEDIA_TYPE, json.dumps(document).encode()
 
     async def _answer(self, scope: Scope, arrival: Arrival, receive: Receive, send: Send) -> None:
+        caller = self._admission.admit(arrival)
         body = await self._body(arrival, receive)
         if body is None:
             return
-        caller = Caller(request_id=arrival.request_id, trace_id=arrival.trace.trace_id)
-        arrival.owner = caller.owner
         handler = self._hot.handler(scope)
-        if handler is None:
+        if handler is None or caller is None:
             scope.setdefault("state", {})["caller"] = caller
             await self._pass_on(scope, arrival, body, receive, send)
             return

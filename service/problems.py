@@ -22,6 +22,7 @@ from lamo.errors import (
     MethodNotAllowed,
     NotFound,
     ServiceError,
+    Unauthorized,
 )
 from service.arrival import Arrival
 from service.metrics import Metrics
@@ -51,6 +52,8 @@ class Problems:
             ids = {"request_id": arrival.request_id, "trace_id": arrival.trace.trace_id}
             logger.error("request failed", exc_info=failure, extra=ids)
         headers = dict(getattr(failure, "headers", None) or {})  # a 405 names the methods that are allowed
+        if isinstance(error, Unauthorized):
+            headers["WWW-Authenticate"] = "Bearer"
         if error.retry_after_ms is not None:
             headers["Retry-After"] = str(math.ceil(error.retry_after_ms / 1000))
         return Response(json.dumps(self.document(arrival, error)), error.status, headers, MEDIA_TYPE)

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Request, Response
 from fastapi.responses import PlainTextResponse
+from fastapi.security import HTTPBearer
 
 from lamo.errors import InternalError
 from lamo.wire import (
@@ -30,6 +31,11 @@ from service.metrics import CONTENT_TYPE, Metrics
 from service.serving import Serving
 
 router = APIRouter()
+probes = APIRouter()
+"""Asked without a key."""
+
+KEY = HTTPBearer(scheme_name="key", description="A key of the service's keys file: `lamo_...`", auto_error=False)
+"""For the OpenAPI document; keys are asked for in the intake, before a route is looked for."""
 
 EpisodeId = Annotated[str, Path(pattern=EPISODE_ID_PATTERN)]
 PolicyName = Annotated[str, Path(max_length=MAX_POLICY_LENGTH)]
@@ -131,13 +137,13 @@ async def get_policy(service: Asked, asking: Asking, name: PolicyName) -> Policy
     return await service.policy(asking, name)
 
 
-@router.get("/healthz", responses=_FAILED)
+@probes.get("/healthz", responses=_FAILED)
 async def healthz(service: Asked, response: Response) -> Health:
     """Whether the service still makes progress."""
     return _probed(await service.health(), "ok", response)
 
 
-@router.get("/readyz", responses=_FAILED)
+@probes.get("/readyz", responses=_FAILED)
 async def readyz(service: Asked, response: Response) -> Health:
     """Whether the service takes episodes."""
     return _probed(await service.readiness(), "ready", response)

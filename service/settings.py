@@ -30,10 +30,16 @@ class Settings(BaseSettings):
         description="a revision that is not the current one and that no episode used for so long is unloaded; "
         "the next act of an episode that stays with it loads it again",
     )
-    host: str = Field("127.0.0.1", description="address to listen on; others than loopback need --public")
+    host: str = Field("127.0.0.1", description="address to listen on; others than loopback need --keys or --public")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
     public: bool = Field(
         False, description="listen on other than loopback addresses although nobody is asked for a key"
+    )
+    keys: Path | None = Field(
+        None, description="ask for the keys of this file (TOML, see lamo-keys), which is read again when it changes"
+    )
+    audit_log: Path | None = Field(
+        None, description="append audit lines to this file; they are in the log if it is not set"
     )
     tls_certificate: Path | None = Field(
         None, description="speak HTTPS only, with this certificate (PEM, with those between it and its root)"
@@ -158,10 +164,10 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _asked_to_be_public(self) -> Settings:
-        if not self.public and not _loopback(self.host):
+        if not self.public and self.keys is None and not _loopback(self.host):
             raise ValueError(
                 f"host {self.host!r} is not a loopback address and nobody is asked for a key: "
-                "say --public (LAMO_PUBLIC=1) if that is meant"
+                "name a keys file with --keys (LAMO_KEYS), or say --public (LAMO_PUBLIC=1) if that is meant"
             )
         return self
 

@@ -20,9 +20,10 @@ from pathlib import Path
 from prometheus_client.multiprocess import mark_process_dead
 
 from lamo.errors import LamoError
-from service import tls
+from service import audit, tls
 from service.child import Child
 from service.logs import log_to_stderr
+from service.owners import read_keyring
 from service.server import listen_in_parts, url_of
 from service.settings import Settings
 
@@ -41,10 +42,13 @@ def supervise(settings: Settings) -> None:
     """Serve in several processes until told to stop.
 
     Raises:
-        LamoError: the port cannot be used, or a process ended before it was ever open.
+        LamoError: the port or the keys file cannot be used, or a process ended before it was ever open.
     """
     log_to_stderr(settings.log_level)
     tls.context(settings)  # what is wrong with it is told before anything is opened
+    audit.write_to(settings.audit_log)
+    if settings.keys is not None:
+        read_keyring(settings.keys)
     listeners = listen_in_parts(settings.host, settings.port, max(1, settings.workers))
     with tempfile.TemporaryDirectory(prefix="lamo-", ignore_cleanup_errors=True) as folder:
         # The library takes it from the environment alone, when it is first imported: in the processes to come.

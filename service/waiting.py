@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from lamo.errors import DeadlineExceeded, InternalError, QueueFull, ServiceError
+from lamo.errors import DeadlineExceeded, InternalError, OwnerLimit, QueueFull, ServiceError
 from lamo.wire import ActAnswer
-from service.batching import take
 from service.cache import WindowCache
-from service.callers import EpisodeName
+from service.callers import Caller, EpisodeName
 from service.flight import Act, Flight
 from service.metrics import Metrics
+from service.owner_queues import OwnerQueues
 from service.pace import Pace
 
 logger = logging.getLogger(__name__)
@@ -44,33 +44,36 @@ class Waiting:
         self.changed = asyncio.Event()
         self._cache = cache
         self._metrics = metrics
-        self._queue: dict[Act, None] = {}
+        self._queues = OwnerQueues()
+        self._under_way: Counter[str] = Counter()
         self._busy: dict[EpisodeName, Act] = {}
         self._count = 0
 
     @property
     def idle(self) -> bool:
         """Whether no act is under way."""
-        return not self._queue and not self._busy
+        return not self._queues and not self._busy
 
     @property
     def oldest(self) -> float:
         """When the oldest act not yet taken was received, on the monotonic clock; -infinity if there is none."""
-        return min((act.received_at for act in self._queue), default=-math.inf)
+        return self._queues.oldest
 
-    def crowded(self) -> QueueFull | None:
-        """Why a request that comes now has to be refused: those before it wait too long. None where it has not.
+    def crowded(self, owner: str) -> QueueFull | None:
+        """Why a request of an owner has to be refused now: it would wait too long. None where it has not.
 
-        Whoever fits into the next pass comes in, however long passes take: refusing it would make that one smaller
-        and nothing faster. A request of many steps is judged by those before it alone.
+        Owners take turns, so what others have waiting counts as far as it goes first. Whoever fits into the next pass
+        comes in, however long passes take: refusing it would make that one smaller and nothing faster. A request of
+        many steps is judged by those before it alone.
         """
-        if self.pace.fits_one_pass(self._count + 1):
+        before = self._count - len(self._queues) + self._queues.before(owner)
+        if self.pace.fits_one_pass(before + 1):
             return None
-        seconds = self.pace.seconds_for(self._count)
+        seconds = self.pace.seconds_for(before)
         if seconds <= self.longest_seconds:
             return None
         return QueueFull(
-            f"{self._count} requests wait already, for about {1000 * seconds:.0f} ms; send this again",
+            f"{before} requests wait already, for about {1000 * seconds:.0f} ms; send this again",
             retry_after_ms=round(1000 * seconds / 2),
         )
 
@@ -78,12 +81,15 @@ class Waiting:
         """Let an act wait.
 
         Raises:
-            QueueFull: too many wait already.
+            OwnerLimit: its owner has as many under way as it may.
+            QueueFull: too many wait already, and no owner has more of them than this one.
         """
+        self._check_limit(act.caller)
         if self._count >= self.limit:
-            raise QueueFull(f"{self._count} requests wait already; send this again", retry_after_ms=50)
+            self._make_room(act)
         self.flight.add(act)
-        self._queue[act] = None
+        self._under_way[act.name.owner] += 1
+        self._queues.add(act)
         self._counted(1)
         self.changed.set()
 
@@ -93,11 +99,10 @@ class Waiting:
             self.refuse(act, DeadlineExceeded("nobody waited for this step any more"))
 
     def take(self, limit: int) -> list[Act]:
-        """Acts of as many episodes that are not busy, at most `limit`, oldest first; now theirs are."""
-        batch = take(self._queue, self._busy, limit)
+        """Acts of as many episodes that are not busy, at most `limit`, owners in turn; now theirs are."""
+        batch = self._queues.take(self._busy, limit)
         now = time.monotonic()
         for act in batch:
-            del self._queue[act]
             self._busy[act.name] = act
             act.taken_at = now
         return batch
@@ -112,9 +117,9 @@ class Waiting:
         self._counted(-len(acts))
 
     def put_back(self, act: Act) -> None:
-        """Let an act that was begun be taken once more, before all others."""
+        """Let an act that was begun be taken once more, before all others of its owner."""
         self._free(act)
-        self._queue = {act: None, **self._queue}
+        self._queues.add_first(act)
         if act.begun:
             act.begun = False
             self._counted(1)
@@ -152,13 +157,34 @@ class Waiting:
             for act in acts:
                 self.refuse(act, InternalError("the service failed on this step"))
 
+    def _check_limit(self, caller: Caller) -> None:
+        under_way, most = self._under_way[caller.owner], caller.limits.in_flight
+        if most is not None and under_way >= most:
+            raise OwnerLimit(
+                f"owner {caller.owner!r} has {under_way} acts under way, and may have {most}", retry_after_ms=50
+            )
+
+    def _make_room(self, act: Act) -> None:
+        """Refuse the newest act of whoever has most waiting: a flood pushes out itself, not its neighbours."""
+        full = f"{self._count} requests wait already; send this again"
+        given_way = self._queues.newest_of_longest(act.name.owner)
+        if given_way is None:
+            raise QueueFull(full, retry_after_ms=50)
+        self.refuse(given_way, QueueFull(full, retry_after_ms=50))
+
     def _release(self, act: Act) -> None:
         self.flight.remove(act)
+        self._leave_owner(act.name.owner)
         self._free(act)
         if not act.begun:
-            self._queue.pop(act, None)
+            self._queues.discard(act)
             self._counted(-1)
         self.changed.set()
+
+    def _leave_owner(self, owner: str) -> None:
+        self._under_way[owner] -= 1
+        if not self._under_way[owner]:
+            del self._under_way[owner]
 
     def _free(self, act: Act) -> None:
         """Its episode is busy no longer, unless with another act: one that still waits does not make it so."""

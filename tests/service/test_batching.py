@@ -29,14 +29,14 @@ def test_a_batch_is_what_the_slow_obvious_loop_takes(queue, busy, limit):
         for index, asked in enumerate(oldest_of_each)
         if asked.name not in {earlier.name for earlier in oldest_of_each[:index]}
     ]
-    assert take(queue, busy, limit) == oldest_of_each[:limit]
+    assert take([queue], busy, limit) == oldest_of_each[:limit]
 
 
 @given(queues, st.integers(1, 10))
 def test_everyone_is_served_in_the_end_and_in_order_within_an_episode(queue, limit):
     served = []
     while queue:
-        batch = take(queue, (), limit)
+        batch = take([queue], (), limit)
         served += batch
         queue = [asked for asked in queue if asked not in batch]
     for episode_id in "abcdefgh":
