@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tomllib
+from collections import Counter
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
@@ -74,10 +75,9 @@ class Owners(BaseModel):
             raise ConfigError(f"keys file {path} is not TOML: {error}") from error
         except ValidationError as error:
             raise ConfigError(f"keys file {path} cannot be used: {_sentence(error)}") from None
-        ids = [key.id for _, key in owners.all_keys()]
-        twice = sorted({key_id for key_id in ids if ids.count(key_id) > 1})
-        if twice:
-            raise ConfigError(f"keys file {path} has key {twice[0]!r} twice")
+        for key_id, count in Counter(key.id for _, key in owners.all_keys()).items():
+            if count > 1:
+                raise ConfigError(f"keys file {path} has key {key_id!r} more than once")
         return owners
 
     def all_keys(self) -> Iterator[tuple[str, KeyEntry]]:

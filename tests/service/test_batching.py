@@ -46,3 +46,14 @@ def test_everyone_is_served_in_the_end_and_in_order_within_an_episode(queue, lim
 
 def test_groups_keep_the_order_in_which_their_members_came():
     assert group([3, 1, 4, 1, 5, 9, 2, 6], lambda number: number % 2) == [[3, 1, 1, 5, 9], [4, 2, 6]]
+
+
+@given(st.lists(queues, max_size=4), st.integers(0, 12))
+def test_no_queue_is_behind_another_by_more_than_a_turn(waiting, limit):
+    several = [[Asked(f"{at}{asked.name}", asked.number) for asked in queue] for at, queue in enumerate(waiting)]
+    batch = take(several, (), limit)
+    counts = [sum(asked in queue for asked in batch) for queue in several]
+    could = [len({asked.name for asked in queue}) for queue in several]
+    most = max(counts, default=0)
+    assert len(batch) == min(limit, sum(could))
+    assert all(count >= min(possible, most - 1) for count, possible in zip(counts, could, strict=True))

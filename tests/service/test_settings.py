@@ -120,3 +120,11 @@ def test_help_and_settings_never_show_the_password_of_redis(monkeypatch, capsys,
     settings = Settings.read({"policies": tmp_path})
     assert settings.redis_url == "redis://lamo:s3cret@host"
     assert "s3cret" not in told + repr(settings)
+
+
+def test_a_public_address_needs_keys_or_to_be_asked_for(tmp_path):
+    asked = {"policies": tmp_path, "host": "0.0.0.0"}
+    with pytest.raises(ConfigError, match=r"name a keys file with --keys \(LAMO_KEYS\), or say --public"):
+        Settings.read(asked)
+    assert Settings.read(asked | {"keys": tmp_path / "keys.toml"}).keys == tmp_path / "keys.toml"
+    assert Settings.read(asked | {"public": True}).keys is None
