@@ -62,9 +62,9 @@ class Waiting:
     def crowded(self, owner: str) -> QueueFull | None:
         """Why a request of an owner has to be refused now: it would wait too long. None where it has not.
 
-        Owners take turns, so what others have waiting counts as far as it goes first. Whoever fits into the next pass
-        comes in, however long passes take: refusing it would make that one smaller and nothing faster. A request of
-        many steps is judged by those before it alone.
+        Owners take turns, so what others have waiting counts as far as it goes first. Whoever fits into the next
+        pass comes in, however long passes take: refusing it would make that one smaller and nothing faster. A
+        request of many steps is judged by those before it alone.
         """
         before = self._count - len(self._queues) + self._queues.before(owner)
         if self.pace.fits_one_pass(before + 1):
