@@ -32,11 +32,6 @@ class Admission:
         self._keys = keys
         self._refused = RefusedKeys()
 
-    @property
-    def asks_for_keys(self) -> bool:
-        """Whether there are keys."""
-        return self._keys is not None
-
     def admit(self, arrival: Arrival) -> Caller | None:
         """Who asks; None if nobody needs to be known for this path.
 

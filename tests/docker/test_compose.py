@@ -220,6 +220,15 @@ def test_only_the_evaluation_waits_to_be_asked_for() -> None:
     }
 
 
+def test_the_keys_override_mounts_a_folder_where_the_service_looks_for_keys() -> None:
+    [(name, service)] = yaml.safe_load((ROOT / "docker-compose.keys.yml").read_text(encoding="utf-8"))[
+        "services"
+    ].items()
+    assert name in SERVICES
+    [volume] = service["volumes"]
+    assert volume.endswith(f":{Path(service['environment']['LAMO_KEYS']).parent}:ro")
+
+
 def test_the_gpu_override_changes_only_services_that_there_are() -> None:
     override = yaml.safe_load((ROOT / "docker-compose.gpu.yml").read_text(encoding="utf-8"))["services"]
     assert set(override) <= set(SERVICES)

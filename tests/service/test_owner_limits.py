@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import time
 
 import pytest
 
 from lamo.errors import OwnerLimit
 from service import start_rates
+from service.cache import WindowCache
 from service.callers import Caller, EpisodeName, Limits
 from service.flight import Act
+from service.metrics import Metrics
 from service.owner_queues import OwnerQueues
+from service.pace import Pace
 from service.start_rates import StartRates
+from service.waiting import Waiting
 from tests.service.conftest import OBSERVATION, HeldEngine
 from tests.service.keyholders import KeysOnDisk, holder
 from tests.service.test_restoring import Robot
@@ -139,23 +142,39 @@ def test_what_goes_before_an_act_counts_others_by_their_turns():
 
 @pytest.mark.anyio
 async def test_a_full_queue_refuses_those_who_filled_it(serve, disk, held_engine: HeldEngine):
+    """Of 20 acts of the flood 8 are in the pass that is held, 8 are ready for the next one, and 4 wait."""
     flood, key = disk.add("flood"), disk.add("plant")
     async with (
-        serve(engine=held_engine, keys=disk.path, queue_limit=6) as service,
+        serve(engine=held_engine, keys=disk.path, queue_limit=12) as service,
         holder(service, flood) as many,
         holder(service, key) as plant,
     ):
         episodes, own = [await many.start() for _ in range(24)], await plant.start()
-        began = time.monotonic()
-        flooding = [asyncio.create_task(many.act(episode, 0)) for episode in episodes]
+        flooding = [asyncio.create_task(many.act(episode, 0)) for episode in episodes[:12]]
         await held_engine.holding.wait()
-        await asyncio.sleep(0.1)
-        assert sum(task.done() for task in flooding) > 5  # 429: the queue is full
+        flooding += [asyncio.create_task(many.act(episode, 0)) for episode in episodes[12:]]
+        await asyncio.sleep(0.2)
+        assert [task.result().status_code for task in flooding if task.done()] == [429] * 4
         acting = asyncio.create_task(plant.act(own, 0))
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.2)
         assert not acting.done()
+        refused = [task.result() for task in flooding if task.done()]
+        assert [answer.json()["type"] for answer in refused] == ["urn:lamo:problem:queue-full"] * 5
         held_engine.let_go.set()
         assert (await acting).status_code == 200
-        statuses = [answer.status_code for answer in await asyncio.gather(*flooding)]
-        assert set(statuses) == {200, 429}
-        assert time.monotonic() - began < 20
+        assert [answer.status_code for answer in await asyncio.gather(*flooding)].count(200) == 19
+
+
+@pytest.mark.anyio
+async def test_who_would_wait_too_long_is_judged_by_its_own_turn():
+    metrics, pace = Metrics(), Pace(batch_limit=4)
+    for _ in range(3):
+        pace.took(4, 0.1)
+    waiting = Waiting(WindowCache(1, metrics), metrics, pace, limit=1000, longest_seconds=0.15)
+    for number in range(40):
+        waiting.submit(act("flood", str(number), float(number)))
+    assert waiting.crowded("flood") is not None
+    assert waiting.crowded("plant") is None
+    for number in range(12):
+        waiting.submit(act("plant", str(number), float(number)))
+    assert waiting.crowded("plant").detail.startswith("25 requests wait already, for about ")

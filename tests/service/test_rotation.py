@@ -5,11 +5,17 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from multiprocessing import Pipe, get_context
 from pathlib import Path
 
 import httpx
 import pytest
 
+from clients.policy_client import PolicyClient
+from lamo.errors import Unauthorized
+from service.http_worker import serve_worker
+from service.server import listen
+from service.settings import Settings
 from tests.service.conftest import content, in_process
 from tests.service.keyholders import KeysOnDisk, bearer
 from tests.service.test_process import ROOT, serving, wait_until
@@ -54,12 +60,20 @@ def test_keys_are_rotated_while_an_episode_is_played(checkpoint_directory, polic
         in_place(disk, old)
         wait_until(lambda: all(status(client, old) == 401 for _ in range(8)))
         actions += play(client, new, range(7, 10))
+        told_to_clients(str(client.base_url), old, new)
         assert client.delete("/episodes/robot", headers=bearer(new)).status_code == 204
         commands = [Path(f"/proc/{pid}/cmdline").read_text() for pid in (process.pid, *below(process.pid))]
     policy.reproducible = True
     assert actions == in_process(policy, 10)
     tell_no_key(old, new, commands, audit, tmp_path)
     compare_audit(audit, old, new, workers)
+
+
+def told_to_clients(url: str, old: str, new: str) -> None:
+    with PolicyClient(url, api_key=new) as known:
+        assert known.policies()
+    with PolicyClient(url, api_key=old) as unknown, pytest.raises(Unauthorized, match="or not any more"):
+        unknown.policies()
 
 
 def in_place(disk: KeysOnDisk, key: str) -> None:
@@ -132,3 +146,17 @@ def test_an_audit_log_that_cannot_be_written_ends_the_start(tmp_path, checkpoint
     missing = tmp_path / "missing" / "audit.log"
     told = ended_start(checkpoint_directory.parent, "--workers", "1", "--audit-log", str(missing))
     assert told == f"lamo-serve: audit log {missing} cannot be written to: No such file or directory"
+
+
+def test_a_worker_that_comes_back_to_a_broken_file_says_so_and_serves_nobody(tmp_path, checkpoint_directory):
+    """It is not given the keys of before, one of which may have been taken back since."""
+    path = tmp_path / "keys.toml"
+    path.write_text("[owners")
+    settings = Settings.read({"policies": checkpoint_directory.parent, "keys": path, "workers": 1})
+    supervisor, others = Pipe()
+    with listen("127.0.0.1", 0) as listener:
+        worker = get_context("spawn").Process(target=serve_worker, args=(settings, listener, tmp_path, [], others))
+        worker.start()
+        worker.join(30)
+    assert worker.exitcode == 2
+    assert supervisor.recv().startswith(f"keys file {path} is not TOML")
