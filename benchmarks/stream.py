@@ -117,7 +117,7 @@ def application(settings: Settings, kind: str) -> Streaming:
         async with lifecycle:
             yield
 
-    app = asgi_app(serving, metrics, lifespan=lifespan, max_body_bytes=settings.max_body_bytes)
+    app = asgi_app(serving, metrics, keys=None, lifespan=lifespan, max_body_bytes=settings.max_body_bytes)
     return Streaming(app, serving)
 
 

@@ -53,7 +53,7 @@ class Admission:
         key = sent.strip() if scheme.lower() == "bearer" else ""
         if not key:
             self._refused.tell(arrival, "no key", None)
-            raise Unauthorized("this service asks for a key: send it as Authorization: Bearer KEY")
+            raise Unauthorized("a key is asked for: send the header 'Authorization: Bearer <key>'")
         grant = keys.keyring.grant(key)
         if grant is None:
             self._refused.tell(arrival, "unknown key", id_of(key))

@@ -46,7 +46,7 @@ HEADERS: Final = {
     "X-Request-Id": "the request's, or one that the service chose; its log has the request under it",
     "Traceparent": "the request's trace (W3C Trace Context), or a new one, and the service's span in it",
     "Server-Timing": "where the time of the act went",
-    "WWW-Authenticate": "Bearer: this service asks for a key",
+    "Www-Authenticate": "Bearer: this service asks for a key",
     "Location": "the episode's path",
     "Retry-After": "seconds, where there is something to wait for; retry_after_ms in the document says it finer",
 }
@@ -161,7 +161,7 @@ def _refusal(status: int) -> Document:
 def _headers(operation: str, status: int) -> list[str]:
     names = ["X-Request-Id", "Traceparent"]
     if status == 401:
-        names.append("WWW-Authenticate")
+        names.append("Www-Authenticate")
     elif status in _RETRIED:
         names.append("Retry-After")
     elif status in (200, 201) and operation in ("start_episode", "put_episode"):

@@ -61,7 +61,7 @@ class Fuzzer:
 
     def __init__(self, runner: asyncio.Runner) -> None:
         self._runner = runner
-        self._app = asgi_app(Nobody(), Metrics(), lifespan=_open, max_body_bytes=2**20)
+        self._app = asgi_app(Nobody(), Metrics(), keys=None, lifespan=_open, max_body_bytes=2**20)
 
     def try_one(self, data: bytes) -> None:
         """The first byte chooses the route and the encoding, the others are the body."""

@@ -96,7 +96,7 @@ async def test_without_a_good_key_nothing_but_the_probes_answers(serve, disk, ro
             assert answer.json()["type"] == "urn:lamo:problem:unauthorized"
         details = {answer.json()["detail"] for answer in refused}
         assert details == {
-            "this service asks for a key: send it as Authorization: Bearer KEY",
+            "a key is asked for: send the header 'Authorization: Bearer <key>'",
             "this key is not known here, or not any more",
         }
 

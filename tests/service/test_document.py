@@ -14,7 +14,7 @@ from lamo.packing import MEDIA_TYPE
 from service.asgi import asgi_app
 from service.document import EXAMPLES, HEADERS
 from service.metrics import Metrics
-from service.routes import router
+from service.routes import probes, router
 from tests.wire_examples import Example, all_examples, read_example
 
 JSON = "application/json"
@@ -23,7 +23,7 @@ NOWHERE = ("problem.not-found", "problem.method-not-allowed")
 
 @pytest.fixture(scope="module")
 def document() -> dict[str, Any]:
-    return asgi_app(None, Metrics(), lifespan=None, max_body_bytes=1).openapi()
+    return asgi_app(None, Metrics(), keys=None, lifespan=None, max_body_bytes=1).openapi()
 
 
 def operation(document: dict[str, Any], example: Example) -> dict[str, Any]:
@@ -52,7 +52,9 @@ def test_the_document_is_valid_and_has_every_route(document):
     validate(document)
     Draft202012Validator.check_schema(document["components"]["schemas"]["PackedActRequest"])
     described = {(path, method) for path, operations in document["paths"].items() for method in operations}
-    assert described == {(route.path, method.lower()) for route in router.routes for method in route.methods}
+    assert described == {
+        (route.path, method.lower()) for route in (*router.routes, *probes.routes) for method in route.methods
+    }
     names = [one["operationId"] for operations in document["paths"].values() for one in operations.values()]
     assert len(set(names)) == len(names)
 

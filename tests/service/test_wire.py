@@ -150,7 +150,7 @@ async def test_a_service_that_comes_or_goes_answers_as_the_examples_say(serve, p
 
 @pytest.mark.parametrize(("refusal", "ask"), scenes.NOT_WHOLE, ids=lambda part: getattr(part, "name", None))
 def test_a_request_that_never_came_whole_is_answered_as_the_example_says(check, refusal, ask):
-    app = asgi_app(None, Metrics(), lifespan=None, max_body_bytes=2048)
+    app = asgi_app(None, Metrics(), keys=None, lifespan=None, max_body_bytes=2048)
     media_type, body = app.intake.refuse(refusal, None)
     unknown = {"request_id": "0000000000000000", "trace_id": "0" * 32}  # its head was not looked at
     body = json.dumps(json.loads(body) | unknown).encode()
@@ -174,7 +174,7 @@ class Trouble:
 
 @pytest.mark.parametrize(("trouble", "ask"), scenes.REFUSED, ids=lambda part: getattr(part, "name", None))
 async def test_trouble_is_answered_as_the_example_says(check, trouble, ask):
-    app = asgi_app(Trouble(trouble), Metrics(), lifespan=None, max_body_bytes=2048)
+    app = asgi_app(Trouble(trouble), Metrics(), keys=None, lifespan=None, max_body_bytes=2048)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service") as client:
         wire = Wire(client)
         check(wire, ask, *[await wire.send(ask, media_type) for media_type in (JSON, MEDIA_TYPE)])

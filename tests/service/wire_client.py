@@ -14,7 +14,7 @@ from tests.service.wire_scenes import Ask
 from tests.wire_examples import Message, pack
 
 JSON = "application/json"
-HEADERS = ("content-type", "location", "retry-after", "allow", "x-request-id", "traceparent")
+HEADERS = ("content-type", "location", "retry-after", "allow", "www-authenticate", "x-request-id", "traceparent")
 TIMING = {"queue_ms": 0.2, "recall_ms": 0.1, "infer_ms": 1.5, "commit_ms": 0.4, "total_ms": 2.4, "batch_size": 1}
 VARYING = {"timing": TIMING, "expires_at": 1767226200.0, "server_version": "0.1.0"}
 REVISION, CHOSEN_ID = "0123456789ab", "n6PUmDpPL1hGhUrn4jvMsEFYYQ0r9iSY"

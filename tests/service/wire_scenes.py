@@ -236,11 +236,11 @@ REFUSED: list[tuple[Exception, Ask]] = [
         act("problem.unauthorized", "No key, or an unknown one.", 0),
     ),
     (
-        Forbidden("the key's scopes are read, this takes act"),
+        Forbidden("this key has scope read; this request needs act"),
         act("problem.forbidden", "The key's scopes do not include this.", 0),
     ),
     (
-        OwnerLimit("8 steps of owner 'north' are under way, its limit", retry_after_ms=20),
+        OwnerLimit("owner 'north' has 8 acts under way, and may have 8", retry_after_ms=50),
         act("problem.owner-limit", "The key's owner asks for more than it may.", 0),
     ),
     (
