@@ -71,7 +71,7 @@ def test_the_page_says_what_to_do_about_every_alert() -> None:
 
 def test_every_option_on_the_page_is_one_of_the_service() -> None:
     options = {f"--{name.replace('_', '-')}" for name in Settings.model_fields}
-    elsewhere = {"--out", "--revisions", "--scale", "--user"}
+    elsewhere = {"--file", "--out", "--revisions", "--scale", "--user"}
     assert set(re.findall(r"(?<=[ `])--[a-z][a-z-]+", PAGE)) <= options | elsewhere
     assert set(re.findall(r"LAMO_[A-Z_]+", PAGE)) <= {f"LAMO_{name.upper()}" for name in Settings.model_fields}
 
