@@ -76,13 +76,15 @@ class Outage:
         return ActRequest.model_construct(_fields_set=set(said), **said)
 
     def _fitting(self) -> int:
-        """How many of the oldest fit into a request, beside the step that it is for."""
+        """How many of the oldest fit into a request, beside the step that it is for.
+
+        Fewer would not do: a request that carried so many may be recorded though its answer was lost. It was for
+        the step after them or for an earlier one, and those before that one are recorded without an action.
+        """
         numbers = 0
         for count, passed in enumerate(self._missed):
             numbers += _numbers(passed)
-            if numbers > NUMBERS_PER_REQUEST:
-                return max(count - 1, 0)
-            if count == MAX_MISSED:
+            if numbers > NUMBERS_PER_REQUEST or count == MAX_MISSED:
                 return count
         return len(self._missed)
 

@@ -225,9 +225,11 @@ class FakeService:
         episode, step = self._known(episode_id), sent["step"]
         if episode.end is not None:
             raise EpisodeEnded("the episode has ended")
-        replayed = episode.recorded(step) is not None
-        if replayed:
+        replayed = (known := episode.recorded(step)) is not None
+        if known is not None:
             episode.record(sent)
+            if known.get("missed"):
+                raise StepConflict("recorded without an action", committed_step=episode.committed_step)
         else:
             self._take(episode, step, sent)
             episode.record(sent)

@@ -101,6 +101,23 @@ def test_images_are_told_of_in_requests_that_a_service_takes(connect, url, servi
     assert [step for step, _ in told_of(service, episode)] == list(range(9))
 
 
+@pytest.mark.parametrize(("numbers", "count"), [(1022, 8), (3, 256)])
+def test_what_was_told_of_without_an_answer_is_told_of_with_what_passed_since(connect, url, service, numbers, count):
+    """As many steps as one request carries; a later one never asks for the action of a step told of as missed."""
+    episode = connect(url, deadline_seconds=0.4, encoding="msgpack").start()
+    image = np.zeros(numbers, np.float32)
+    for step in range(count):
+        episode.miss(image, 0.25 if step else None, EXECUTED if step else None)
+    service.delay_seconds = 0.6
+    with pytest.raises(ServiceUnreachable):
+        episode.act(image, 0.25, EXECUTED)
+    service.delay_seconds = 0.0
+    time.sleep(0.4)
+    assert service.episodes[episode.episode_id].committed_step == count
+    episode.miss(image, 0.25, EXECUTED)
+    assert episode.act(image, 0.25, EXECUTED).committed_step == count + 1
+
+
 def test_a_long_outage_that_is_told_of_in_part_goes_on_where_it_was(connect, url, service):
     episode = connect(url).start()
     pass_by(episode, 0, 599)
