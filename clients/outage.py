@@ -40,8 +40,7 @@ class Outage:
         Raises:
             InvalidRequest: it is step 0 and tells of a step before it.
         """
-        if passed.step == 0 and (passed.reward is not None or passed.executed_action is not None):
-            raise InvalidRequest("step 0 was missed with a reward or an executed action, but nothing was before it")
+        refuse_past(passed.step, passed.reward, passed.executed_action)
         self._missed.append(passed)
 
     def refuse_unsaid(self, executed_action: ArrayLike | None) -> None:
@@ -87,6 +86,16 @@ class Outage:
             if numbers > NUMBERS_PER_REQUEST or count == MAX_MISSED:
                 return count
         return len(self._missed)
+
+
+def refuse_past(step: int, reward: float | None, executed_action: ArrayLike | None) -> None:
+    """Refuse step 0 with what only a step before it could have brought.
+
+    Raises:
+        InvalidRequest: it came with a reward or an executed action.
+    """
+    if step == 0 and (reward is not None or executed_action is not None):
+        raise InvalidRequest("step 0 came with a reward or an executed action, but nothing was before it")
 
 
 def _numbers(passed: MissedStep) -> int:

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 
 from clients import calls
 from clients.episode import Episode
+from clients.outage import refuse_past
 from lamo.errors import InvalidRequest, ServiceError
 from lamo.wire import ActAnswer, ActRequest, EpisodeSummary
 
@@ -86,6 +87,7 @@ class RealtimeEpisode:
             raise InvalidRequest(
                 f"executed_action is missing: step {self.step - 1} was not answered in time, say what was executed"
             )
+        refuse_past(self.step, reward, executed_action)
         said = calls.act_request(self.step, observation, reward, executed_action)
         with self._changed:
             self._untold.append(said)

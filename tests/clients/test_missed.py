@@ -102,7 +102,9 @@ def test_images_are_told_of_in_requests_that_a_service_takes(connect, url, servi
 
 
 @pytest.mark.parametrize(("numbers", "count"), [(1022, 8), (3, 256)])
-def test_what_was_told_of_without_an_answer_is_told_of_with_what_passed_since(connect, url, service, numbers, count):
+def test_what_was_told_of_without_an_answer_is_told_of_with_what_passed_since(
+    connect, url, service, numbers, count
+):
     """As many steps as one request carries; a later one never asks for the action of a step told of as missed."""
     episode = connect(url, deadline_seconds=0.4, encoding="msgpack").start()
     image = np.zeros(numbers, np.float32)

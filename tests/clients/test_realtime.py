@@ -202,6 +202,13 @@ def test_what_was_executed_instead_has_to_be_said(url, service):
         assert episode.act(shown(1), 0.5, FALLBACK, within_seconds=5.0).step == 1
 
 
+def test_a_step_0_that_tells_of_one_before_is_refused_and_not_kept(url):
+    with PolicyClient(url) as client, RealtimeEpisode(client.start()) as episode:
+        with pytest.raises(InvalidRequest, match="nothing was before it"):
+            episode.act(shown(0), 0.0, within_seconds=5.0)
+        assert episode.act(shown(0), within_seconds=5.0).step == 0
+
+
 def test_it_acts_in_its_with_block_only(url):
     with PolicyClient(url) as client:
         episode = RealtimeEpisode(client.start())
