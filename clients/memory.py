@@ -9,7 +9,7 @@ from clients import calls
 from clients.calls import Call
 from clients.patience import Patience
 from clients.talk import AnswerT, Talk, ask
-from lamo.errors import ServiceError, StepConflict, UnknownEpisode
+from lamo.errors import BodyTooLarge, ServiceError, StepConflict, UnknownEpisode
 from lamo.window import next_return_to_go
 from lamo.wire import ActAnswer, ActRequest, EpisodeState, MissedStep, WindowTimestep
 
@@ -86,14 +86,25 @@ class Memory:
         Raises:
             ServiceError: it cannot be given back, or the service does not take it.
         """
-        call = self._giving_back(error)
-        try:
-            state = yield from ask(call, patience)
-        except StepConflict:
-            return  # it stands further than this client saw: asking again finds what it has
+        while True:
+            try:
+                state = yield from ask(self._giving_back(error), patience)
+                break
+            except StepConflict:
+                return  # it stands further than this client saw: asking again finds what it has
+            except BodyTooLarge:
+                if len(self._timesteps) < 2:
+                    raise
+                self._forget_older_half()
         if self.last < 0:
             self.started = state
-        logger.warning("restored episode %s at step %d: %s", state.episode_id, self.last, error.detail)
+        logger.warning(
+            "restored episode %s at step %d with %d timesteps: %s",
+            state.episode_id,
+            self.last,
+            len(self._timesteps),
+            error.detail,
+        )
 
     def _keep(self, said: ActRequest | MissedStep, step: int, answer: ActAnswer | None) -> None:
         reward = 0.0 if said.reward is None else said.reward
@@ -103,6 +114,11 @@ class Memory:
         elif step > 0:
             self._return_to_go = next_return_to_go(self._return_to_go, reward, delayed_reward=False)
         self._timesteps.append(_timestep(said, step, self._return_to_go, answer))
+
+    def _forget_older_half(self) -> None:
+        """Images may be more than a service takes at once: a shorter context is better than none."""
+        for _ in range(len(self._timesteps) // 2):
+            self._timesteps.popleft()
 
     def _giving_back(self, error: ServiceError) -> Call[EpisodeState]:
         state = self.started

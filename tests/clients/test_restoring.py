@@ -187,3 +187,15 @@ def test_a_policy_is_asked_for_its_length_once(connect, url, service):
     assert [request for request in service.requests if request.startswith("GET")] == [
         "GET /policies/drift@0123456789ab"
     ]
+
+
+def test_of_a_window_that_is_too_large_for_one_request_the_newer_half_is_given_back(connect, url, service):
+    episode = connect(url, encoding="msgpack").start()
+    images = np.zeros((6, 3072), np.float32)
+    for step in range(5):
+        episode.act(images[step], 0.5 if step else None)
+    service.episodes.clear()
+    service.most_bytes = 40_000
+    assert episode.act(images[5], 0.5).committed_step == 5
+    [window] = service.windows
+    assert ([timestep["step"] for timestep in window["timesteps"]], window["episode_return"]) == ([3, 4], 2.0)
