@@ -17,6 +17,8 @@ import redis
 
 from clients.evaluation import Evaluation
 from clients.evaluation_config import EvaluationConfig
+from clients.policy_client import PolicyClient
+from clients.realtime import RealtimeEpisode
 from lamo.agent import PolicyAgent
 from lamo.policy import Policy
 from lamo.rollout import EpisodePlan, EpisodeResult, play
@@ -141,6 +143,31 @@ def test_an_evaluation_survives_a_wiped_redis(
     assert caplog.text.count("restored episode") >= 32
     undisturbed = in_process(policies, name, [result.plan for result in outcome[0]], parallel=16)
     assert_same_bits(outcome[0], undisturbed)
+
+
+def test_a_control_loop_that_never_waits_tells_of_every_timestep_through_a_kill(service: Replica) -> None:
+    rewards = [0.1 * step for step in range(STEPS)]
+    longest, answered = 0.0, 0
+    with (
+        PolicyClient(service.url, deadline_seconds=60) as client,
+        RealtimeEpisode(client.start("sliding", 40.0)) as episode,
+    ):
+        executed: list[float] | None = None
+        for step in range(STEPS):
+            if step == 10:
+                service.kill()
+                service.start()
+            began = time.monotonic()
+            reward = rewards[step] if step else None
+            answer = episode.act([0.01 * step] * 12, reward, executed, within_seconds=0.05)
+            longest = max(longest, time.monotonic() - began)
+            answered += answer is not None
+            executed = [0.5, -0.5] if answer is None else None
+        summary = episode.end(1.0, executed_action=executed, truncated=True)
+    assert 0 < answered <= 10
+    assert longest < 0.05 + 0.2
+    assert summary.length == STEPS
+    assert summary.episode_return == pytest.approx(sum(rewards) + 1.0)
 
 
 def wait_for_steps(url: str, steps: int) -> int:
