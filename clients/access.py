@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import random
 import re
-import secrets
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -87,7 +87,7 @@ class Access:
         Raises:
             InvalidRequest: it cannot be written in this encoding.
         """
-        headers = {"x-request-id": secrets.token_hex(8), "traceparent": wanted.traceparent}
+        headers = {"x-request-id": f"{random.getrandbits(64):016x}", "traceparent": wanted.traceparent}
         if self.api_key is not None:
             headers["authorization"] = f"Bearer {self.api_key}"
         return wanted.call.request(self.url, wanted.seconds, self.encoding, headers)
@@ -110,7 +110,7 @@ class Access:
 
 def _new_traceparent() -> str:
     """A trace of its own (W3C Trace Context, version 00) that this client does not record."""
-    return f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-00"
+    return f"00-{random.getrandbits(128):032x}-{random.getrandbits(64):016x}-00"
 
 
 def _checked_url(url: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
+from typing import NamedTuple
 
 from clients import calls
 from clients.calls import Call
@@ -42,7 +43,7 @@ class Memory:
         self.over = False
         self._start = start
         self._ttl_seconds = ttl_seconds
-        self._timesteps: deque[WindowTimestep] = deque(maxlen=context_length)
+        self._timesteps: deque[_Remembered] = deque(maxlen=context_length)
         self._episode_return = started.episode_return
         self._return_to_go = started.return_to_go
 
@@ -113,7 +114,8 @@ class Memory:
             self._return_to_go = answer.return_to_go
         elif step > 0:
             self._return_to_go = next_return_to_go(self._return_to_go, reward, delayed_reward=False)
-        self._timesteps.append(_timestep(said, step, self._return_to_go, answer))
+        action = None if answer is None else answer.action
+        self._timesteps.append(_Remembered(said, step, self._return_to_go, action))
 
     def _forget_older_half(self) -> None:
         """Images may be more than a service takes at once: a shorter context is better than none."""
@@ -123,7 +125,8 @@ class Memory:
     def _giving_back(self, error: ServiceError) -> Call[EpisodeState]:
         state = self.started
         if self._timesteps:
-            return calls.restore_window(state, self._ttl_seconds, self._episode_return, list(self._timesteps))
+            timesteps = [remembered.message() for remembered in self._timesteps]
+            return calls.restore_window(state, self._ttl_seconds, self._episode_return, timesteps)
         if self._start is not None and self.last < 0:
             return self._start
         raise type(error)(
@@ -135,14 +138,20 @@ class Memory:
         )
 
 
-def _timestep(
-    said: ActRequest | MissedStep, step: int, return_to_go: float, answer: ActAnswer | None
-) -> WindowTimestep:
-    return WindowTimestep.model_construct(
-        step=step,
-        observation=said.observation,
-        reward=said.reward,
-        executed_action=said.executed_action,
-        action=None if answer is None else answer.action,
-        return_to_go=return_to_go,
-    )
+class _Remembered(NamedTuple):
+    """One timestep; as a message only when it is given back, which is hardly ever."""
+
+    said: ActRequest | MissedStep
+    step: int
+    return_to_go: float
+    action: list[float] | None
+
+    def message(self) -> WindowTimestep:
+        return WindowTimestep.model_construct(
+            step=self.step,
+            observation=self.said.observation,
+            reward=self.said.reward,
+            executed_action=self.said.executed_action,
+            action=self.action,
+            return_to_go=self.return_to_go,
+        )
