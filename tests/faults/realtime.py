@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from threading import Event, Thread
-from typing import Any
 
 import numpy as np
 
-from clients.calls import Call
-from clients.policy_client import AsyncPolicyClient
-from lamo.errors import ServiceError
+from clients.policy_client import PolicyClient
+from clients.realtime import RealtimeEpisode
 from lamo.window import Actions, Observations
-from lamo.wire import ActAnswer, ActRequest, EndRequest, EpisodeSummary
 from tests.faults.journal import Recorded, read_journal
 from tests.faults.link import Link
 from tests.faults.policies import ENVIRONMENT, STANDING, TARGETS
@@ -27,118 +23,57 @@ PERIOD_SECONDS = 0.02
 
 AWAY_SECONDS, EVERY_SECONDS = 0.2, 2.0
 
-REQUEST_SECONDS = 1.0
+REQUEST_SECONDS = 10.0
+
+ROOM_SECONDS = 0.004
+"""What the loop needs for itself in each period."""
 
 FALLBACK = np.zeros(2, np.float32)
 """What the robot does by itself where no action came in time."""
 
 
-@dataclass(frozen=True)
-class Shown:
-    """One timestep as the robot lived it.
-
-    Attributes:
-        reward: what the action before earned; None at step 0.
-        executed_action: the action before, where it was not the proposed one.
-    """
-
-    step: int
-    observation: Observations
-    reward: float | None
-    executed_action: Actions | None
-
-    def message(self) -> dict[str, Any]:
-        fields = {"step": self.step, "observation": self.observation.tolist(), "reward": self.reward}
-        if self.executed_action is not None:
-            fields["executed_action"] = self.executed_action.tolist()
-        return {name: value for name, value in fields.items() if value is not None}
-
-
 @dataclass
 class Controller:
-    """Drives one episode; what is not known to be recorded goes along with the next request.
+    """Drives one episode at the robot's pace, and does what is safe where no action came in time.
 
     Attributes:
-        shown: every timestep, in order.
+        shown: what the robot saw at every timestep.
         done: the action executed at each.
         rewards: what each of them earned.
         fresh: when an action came in time, on the monotonic clock.
     """
 
-    client: AsyncPolicyClient
-    shown: list[Shown] = field(default_factory=list)
+    episode: RealtimeEpisode
+    shown: list[Observations] = field(default_factory=list)
     done: list[Actions] = field(default_factory=list)
     rewards: list[float] = field(default_factory=list)
     fresh: list[float] = field(default_factory=list)
-    _open: list[Shown] = field(default_factory=list)
-    _asking: asyncio.Task[ActAnswer | None] | None = None
 
-    async def drive(self, steps: int) -> str:
-        """Play so many timesteps at the robot's pace; the episode's id."""
+    def drive(self, steps: int) -> None:
+        """Play so many timesteps and end the episode."""
         environment = make_environment(ENVIRONMENT)
         observation, _ = environment.reset(seed=1)
-        episode_id = (await self.client.start("standing", TARGETS[0])).episode_id
         reward, executed, due = None, None, time.monotonic()
-        for step in range(steps):
+        for _ in range(steps):
             due += PERIOD_SECONDS
-            self._show(episode_id, Shown(step, np.asarray(observation, np.float32), reward, executed))
-            action = await self._action_by(due)
+            self.shown.append(np.asarray(observation, np.float32))
+            action = self._ask(reward, executed, due)
             executed = FALLBACK if action is None else None
             self.done.append(FALLBACK if action is None else action)
             observation, earned, *_ = environment.step(self.done[-1])
             reward = float(earned)
             self.rewards.append(reward)
+            time.sleep(max(0.0, due - time.monotonic()))
         environment.close()
-        await self._end(episode_id, steps, reward, executed)
-        return episode_id
+        self.episode.end(reward, executed_action=executed, truncated=True)
 
-    def _show(self, episode_id: str, now: Shown) -> None:
-        """Ask, if nothing is being asked; else this timestep is missed unless it is asked later."""
-        self.shown.append(now)
-        self._settle()
-        if self._asking is None:
-            missed = [timestep.message() for timestep in self._open]
-            request = ActRequest.model_validate({**now.message(), "missed": missed})
-            self._asking = asyncio.create_task(self._ask(episode_id, request))
-        self._open.append(now)
-
-    async def _ask(self, episode_id: str, request: ActRequest) -> ActAnswer | None:
-        try:
-            return await self.client.send(Call("POST", f"/episodes/{episode_id}/act", ActAnswer, request))
-        except ServiceError as error:
-            if not error.retryable and error.status != 503:
-                raise
-            return None
-
-    async def _action_by(self, due: float) -> Actions | None:
-        """The action for what is shown now, if it comes in time."""
-        while time.monotonic() < due:
-            await asyncio.sleep(max(0.0, min(0.002, due - time.monotonic())))
-        answer = self._settle()
-        if answer is None or answer.step != self.shown[-1].step:
+    def _ask(self, reward: float | None, executed: Actions | None, due: float) -> Actions | None:
+        within_seconds = max(0.0, due - ROOM_SECONDS - time.monotonic())
+        answer = self.episode.act(self.shown[-1], reward, executed, within_seconds=within_seconds)
+        if answer is None:
             return None
         self.fresh.append(time.monotonic())
         return np.array(answer.action, np.float32)
-
-    def _settle(self) -> ActAnswer | None:
-        """Take an answer that has come: everything up to its step is recorded."""
-        if self._asking is None or not self._asking.done():
-            return None
-        answer = self._asking.result()
-        self._asking = None
-        if answer is not None:
-            self._open = [timestep for timestep in self._open if timestep.step > answer.step]
-        return answer
-
-    async def _end(self, episode_id: str, steps: int, reward: float | None, executed: Actions | None) -> None:
-        if self._asking is not None:
-            await asyncio.wait([self._asking])
-            self._settle()
-        fields: dict[str, Any] = {"step": steps, "reward": reward, "truncated": True}
-        if executed is not None:
-            fields["executed_action"] = executed.tolist()
-        request = EndRequest.model_validate({**fields, "missed": [timestep.message() for timestep in self._open]})
-        await self.client.send(Call("POST", f"/episodes/{episode_id}/end", EpisodeSummary, request))
 
 
 def come_and_go(link: Link, over: Event) -> None:
@@ -153,25 +88,23 @@ def drive(site: Site, steps: int) -> Verdict:
     """The verdict on one drive; its trace is compared with the record, since nobody else lived through the same."""
     tracebacks, over = site.tracebacks(), Event()
     weather = Thread(target=come_and_go, args=(site.link, over))
-
-    async def driving() -> tuple[Controller, str]:
-        async with AsyncPolicyClient(site.link.url, deadline_seconds=REQUEST_SECONDS) as client:
-            controller = Controller(client)
-            return controller, await controller.drive(steps)
-
     weather.start()
     try:
-        controller, episode_id = asyncio.run(driving())
+        with PolicyClient(site.link.url, deadline_seconds=REQUEST_SECONDS) as client:
+            started = client.start("standing", TARGETS[0])
+            with RealtimeEpisode(started) as episode:
+                controller = Controller(episode)
+                controller.drive(steps)
     finally:
         over.set()
         weather.join()
-    recorded = read_journal(site.redis.append_only_files(), STANDING)[episode_id]
+    recorded = read_journal(site.redis.append_only_files(), STANDING)[started.episode_id]
     missed = sum(record.timestep.proposed_action is None for record in recorded.records.values())
     return Verdict(
         fault=f"50 Hz, away {1000 * AWAY_SECONDS:.0f} ms every {EVERY_SECONDS:.0f} s",
         hits=missed,
         steps=steps,
-        lost=sum(not is_recorded(recorded, timestep) for timestep in controller.shown),
+        lost=sum(not is_recorded(recorded, step, shown) for step, shown in enumerate(controller.shown)),
         doubled=recorded.doubled + (recorded.episode_return != sum(controller.rewards)),
         equal=executed_actions(recorded, steps) == [action.tobytes() for action in controller.done[:-1]],
         errors=site.tracebacks() - tracebacks,
@@ -180,10 +113,10 @@ def drive(site: Site, steps: int) -> Verdict:
     )
 
 
-def is_recorded(recorded: Recorded, shown: Shown) -> bool:
+def is_recorded(recorded: Recorded, step: int, shown: Observations) -> bool:
     """Whether the record holds what the robot saw."""
-    record = recorded.records.get(shown.step)
-    return record is not None and record.timestep.observation.tobytes() == shown.observation.tobytes()
+    record = recorded.records.get(step)
+    return record is not None and record.timestep.observation.tobytes() == shown.tobytes()
 
 
 def executed_actions(recorded: Recorded, steps: int) -> Sequence[bytes]:
