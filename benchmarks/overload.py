@@ -90,7 +90,7 @@ class Robots:
         """One step of whichever episode has waited longest."""
         episode_id, step = await self._free.get()
         observation = self._observations[step % len(self._observations)]
-        call = calls.act(episode_id, step, observation, 0.0 if step else None, None)
+        call = calls.act(episode_id, calls.act_request(step, observation, 0.0 if step else None, None))
         answer = await self._network.handle_async_request(call.request(self._url, 60.0))
         self._free.put_nowait((episode_id, step + (answer.status_code == 200)))
         self.failed += answer.status_code not in (200, 429)

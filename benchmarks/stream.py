@@ -176,7 +176,7 @@ class StreamingRobot:
         sent_at = time.perf_counter()
         item = calls.item(step.episode.episode_id, step.episode.step, step.observation, step.reward, None)
         await self._socket.send(Encoding.JSON.write(item), text=True)
-        answer = step.episode.answered(ActAnswer.model_validate_json(await self._socket.recv(decode=False)))
+        answer = step.episode.answered(item, ActAnswer.model_validate_json(await self._socket.recv(decode=False)))
         exchange = Exchange(sent_at, time.perf_counter(), answer.timing)
         await self._robot.go_on()
         return exchange
