@@ -120,6 +120,22 @@ async def test_less_than_the_ring_should_hold_is_better_than_nothing(serve):
         assert answer.status_code == 200
 
 
+@pytest.mark.parametrize("lost", [1, 2, 3])
+async def test_what_a_store_that_fell_behind_still_has_is_kept_where_a_window_continues_it(serve, policy, lost):
+    """A client that took an episode over in mid-course does not know what the store has not lost."""
+    async with serve(reproducible=True) as service:
+        robot = Robot(service)
+        await robot.start()
+        await robot.play(0, 9)
+        behind, short = robot.window(last=8 - lost), robot.window(length=2)
+        await robot.lose()
+        await robot.restore(**behind)
+        assert (await robot.restore(**short)).json()["committed_step"] == 8
+        await robot.play(9, STEPS)
+    same = np.allclose(robot.actions, in_process(policy, STEPS), rtol=1e-4, atol=1e-5)
+    assert same == (lost <= 2)  # else a timestep is missing between what the two have
+
+
 async def test_a_window_with_a_missed_step_is_restored_as_it_was(serve):
     async with serve(reproducible=True) as service:
         actions = []

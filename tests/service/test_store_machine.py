@@ -255,7 +255,11 @@ class StoreMachine(RuleBasedStateMachine):
             assert (decision.verdict, decision.committed_step) == (Verdict.RESTORED, last)
             self.forget(which)
             start = b"restored" if model is None else model.start
-            self.models[which] = Model(meta, start, first, dict(enumerate(contents, first)))
+            records = dict(enumerate(contents, first))
+            if model is not None and model.committed >= first - 1 and model.meta.first < oldest:
+                meta, first = dataclasses.replace(meta, first=model.meta.first), model.first
+                records = model.records | records
+            self.models[which] = Model(meta, start, first, records)
 
     @rule(which=which, replica=replica)
     def delete(self, which: int, replica: int) -> None:
