@@ -13,7 +13,7 @@ from pathlib import Path
 import uvloop
 from pages.page import describe_machine, markdown_table
 
-from service.server import listen, listen_in_parts
+from service.web.server import listen, listen_in_parts
 
 PAUSE_SECONDS = 0.005
 """Between connections that come one by one."""

@@ -24,9 +24,9 @@ from clients.encoding import Encoding
 from lamo import packing
 from lamo.errors import ServiceError
 from lamo.wire import ActAnswer, ActOutcome, ActRequest, ActTogetherAnswer, Timing
-from service import bodies
-from service.arrival import Arrival
-from service.contents import StepContent
+from service.steps.contents import StepContent
+from service.web import bodies
+from service.web.arrival import Arrival
 
 OBSERVATION_SIZE, ITEMS = 17, 64
 

@@ -20,13 +20,13 @@ from typing import Any
 import msgpack
 from pages.page import describe_machine, markdown_table
 
-from service.admission import Admission
-from service.arrival import Arrival
 from service.callers import Caller
-from service.frames import caller_of, caller_values
-from service.keys_file import KeysFile
-from service.keys_text import KeysText
-from service.owners import read_keyring
+from service.owners.keys_file import KeysFile
+from service.owners.keys_text import KeysText
+from service.owners.owners import read_keyring
+from service.processes.frames import caller_of, caller_values
+from service.web.admission import Admission
+from service.web.arrival import Arrival
 
 OWNERS = 1000
 

@@ -32,7 +32,7 @@ from pages.peer_results import Load, PeerResults
 
 from lamo.config import PolicyConfig
 from lamo.policy import Policy
-from service.engine import default_threads
+from service.policies.engine import default_threads
 
 FRAMEWORKS = ("fastapi", "uvicorn", "litserve", "ray", "bentoml")
 

@@ -38,16 +38,16 @@ from clients import calls
 from clients.encoding import Encoding
 from clients.policy_client import AsyncPolicyClient
 from lamo.wire import ActAnswer, ActItem, Timing
-from service import bodies
-from service.arrival import Arrival
-from service.asgi import asgi_app
-from service.contents import StepContent
-from service.lifecycle import Lifecycle
-from service.local import Local
 from service.metrics import Metrics
-from service.server import KEEP_ALIVE_SECONDS, listen, url_of
+from service.processes.lifecycle import Lifecycle
+from service.processes.local import Local
 from service.serving import AskedStep, Serving
 from service.settings import Settings
+from service.steps.contents import StepContent
+from service.web import bodies
+from service.web.arrival import Arrival
+from service.web.asgi import asgi_app
+from service.web.server import KEEP_ALIVE_SECONDS, listen, url_of
 
 AT_ONCE, REAL = "answered at once", "the service's"
 
@@ -107,7 +107,7 @@ class Streaming:
 
 
 def application(settings: Settings, kind: str) -> Streaming:
-    """The service, put together as `service.app` does it."""
+    """The service, put together as `service.processes.app` does it."""
     metrics = Metrics()
     lifecycle = Lifecycle.of(settings, metrics)
     serving = Local(lifecycle) if kind == REAL else Instant(lifecycle)

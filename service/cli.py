@@ -36,11 +36,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _serve(settings: Settings) -> None:
     """The processes this takes; only those that run policies load torch."""
     if settings.several_processes:
-        from service.supervisor import supervise  # noqa: PLC0415
+        from service.processes.supervisor import supervise  # noqa: PLC0415
 
         supervise(settings)
     else:
-        from service.alone import serve_alone  # noqa: PLC0415
+        from service.processes.alone import serve_alone  # noqa: PLC0415
 
         serve_alone(settings)
 

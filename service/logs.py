@@ -32,5 +32,5 @@ def log_to_stderr(level: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    # What uvicorn warns of are requests that cannot be read: `service.access` tells of them, with their address.
+    # What uvicorn warns of are requests that cannot be read; `service.web.access` tells of them, with addresses.
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)

@@ -1,8 +1,8 @@
 """Serving: everything that can be asked of the service, in this process or beyond a socket, as one async interface.
 
-The HTTP routes know this and nothing else: whether policies run in their own process (`service.local`) or in an
-engine process that several HTTP workers share (`service.remote`) makes no difference to them. Nothing here loads
-torch.
+The HTTP routes know this and nothing else: whether policies run in their own process (`service.processes.local`)
+or in an engine process that several HTTP workers share (`service.processes.remote`) makes no difference to them.
+Nothing here loads torch.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from lamo.wire import (
     WindowRequest,
 )
 from service.callers import Caller, EpisodeName
-from service.contents import StepContent
+from service.steps.contents import StepContent
 
 
 @dataclass(frozen=True, slots=True)

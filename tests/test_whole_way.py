@@ -22,7 +22,7 @@ from clients.realtime import RealtimeEpisode
 from lamo.agent import PolicyAgent
 from lamo.policy import Policy
 from lamo.rollout import EpisodePlan, EpisodeResult, play
-from service.embedded import EmbeddedRedis
+from service.store.embedded import EmbeddedRedis
 from tests.faults.policies import ENVIRONMENT, write_policies
 from tests.faults.processes import Replica
 from training.environments import make_environment

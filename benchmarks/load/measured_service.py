@@ -22,7 +22,7 @@ from clients.policy_client import AsyncPolicyClient
 from lamo.inference import slot_bytes
 from lamo.packed import fill_tokens
 from lamo.policy import DTYPES, SLOT_BYTES, Policy
-from service.engine import default_threads
+from service.policies.engine import default_threads
 
 DEADLINE_SECONDS = 300.0
 """No request is given up: a batch of 64 through GPT-2 small takes seconds on a CPU."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from service.embedded import EmbeddedRedis, redis_executable
+from service.store.embedded import EmbeddedRedis, redis_executable
 
 READY_SECONDS, STOP_SECONDS = 30.0, 30.0
 

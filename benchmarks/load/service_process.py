@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from redis import Redis
 
 from service.callers import LOCAL_OWNER, EpisodeName
-from service.episodes import keys
+from service.store.episodes import keys
 
 ROOT = Path(__file__).parents[2]
 

@@ -133,8 +133,8 @@ def test_a_pod_is_known_to_be_not_ready_before_it_refuses_connections() -> None:
 
 
 def test_probes_ask_the_routes_that_mean_it_and_wait_as_long_as_an_answer_may_take() -> None:
-    from service.app import create_app
-    from service.remote import PROBE_SECONDS
+    from service.processes.app import create_app
+    from service.processes.remote import PROBE_SECONDS
 
     service = container(the("Deployment", "lamo"))
     assert service["livenessProbe"]["httpGet"]["path"] == service["startupProbe"]["httpGet"]["path"] == "/healthz"

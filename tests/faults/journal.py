@@ -11,7 +11,7 @@ from pathlib import Path
 import hiredis
 
 from lamo.config import PolicyConfig
-from service.records import Record, RecordLayout
+from service.store.records import Record, RecordLayout
 
 PART_BYTES = 1_048_576
 

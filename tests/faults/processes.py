@@ -20,7 +20,7 @@ from typing import Any
 
 import redis
 
-from service.embedded import redis_executable
+from service.store.embedded import redis_executable
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -23,9 +23,9 @@ from fastapi import FastAPI
 
 with atheris.instrument_imports(include=["service", "lamo", "tests.service.bare_asgi"]):
     from lamo.errors import UnknownEpisode
-    from service.asgi import asgi_app
     from service.metrics import Metrics
     from service.serving import AskedStep
+    from service.web.asgi import asgi_app
     from tests.service.bare_asgi import JSON, MSGPACK, post
 
 ROUTES = (

@@ -18,15 +18,15 @@ import numpy as np
 import pytest
 
 from lamo.policy import Policy
-from service.app import create_app
-from service.cluster import ClusterStore
-from service.cluster_url import ClusterUrl
-from service.embedded import EmbeddedRedis, redis_executable
-from service.engine import Engine
-from service.lifecycle import Lifecycle
 from service.metrics import Metrics
+from service.policies.engine import Engine
+from service.processes.app import create_app
+from service.processes.lifecycle import Lifecycle
 from service.settings import Settings
-from service.store import Store
+from service.store.cluster import ClusterStore
+from service.store.cluster_url import ClusterUrl
+from service.store.embedded import EmbeddedRedis, redis_executable
+from service.store.store import Store
 from tests.service.redis_servers import RunningCluster
 
 OBSERVATION = [0.5, -1.0, 2.0, 0.25, 0.0]
@@ -65,7 +65,7 @@ def newer_redis() -> str:
 @pytest.fixture(scope="session")
 def newer_redis_url(newer_redis: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("service.embedded.redis_executable", lambda: newer_redis)
+        patch.setattr("service.store.embedded.redis_executable", lambda: newer_redis)
         yield from start_redis(tmp_path_factory.mktemp("newer-redis"))
 
 

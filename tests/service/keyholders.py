@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 
-from service.keys_text import KeysText
+from service.owners.keys_text import KeysText
 from tests.service.conftest import Service
 
 DAY = date(2026, 1, 2)

@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from service.engine import Engine
-from service.server import Server, http_config, listen, url_of
+from service.policies.engine import Engine
 from service.settings import Settings
+from service.web.server import Server, http_config, listen, url_of
 from tests.service.conftest import Serve, Service
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from service.callers import LOCAL_OWNER, EpisodeName
-from service.episodes import Commit, EpisodeMeta
+from service.store.episodes import Commit, EpisodeMeta
 
 K = 3
 RECORD_BYTES = 30

@@ -117,8 +117,8 @@ def test_an_engine_that_hangs_is_killed_and_started_again(checkpoint_directory, 
 async def test_a_service_that_is_told_to_stop_while_it_loads_leaves_the_other_policies_alone(
     checkpoint_directory, redis_url, tmp_path
 ):
-    from service.app import create_app
-    from service.engine import Engine
+    from service.policies.engine import Engine
+    from service.processes.app import create_app
     from service.settings import Settings
 
     for name in ("left", "right"):

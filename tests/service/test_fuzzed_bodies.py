@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lamo.packing import DTYPES
-from service.app import create_app
+from service.processes.app import create_app
 from service.settings import Settings
 from tests.service.bare_asgi import JSON, MSGPACK, post
 

@@ -13,9 +13,9 @@ import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.errors import Unsatisfiable
 
-from service.app import create_app
-from service.server import Server, http_config, listen, url_of
+from service.processes.app import create_app
 from service.settings import Settings
+from service.web.server import Server, http_config, listen, url_of
 
 EXAMPLES = 12
 

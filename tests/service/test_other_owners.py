@@ -6,7 +6,7 @@ import pytest
 
 from tests.service.conftest import content, in_process
 from tests.service.keyholders import KeysOnDisk, bearer, holder
-from tests.service.test_restoring import Robot
+from tests.service.steps.test_restoring import Robot
 
 pytestmark = pytest.mark.anyio
 

@@ -7,18 +7,18 @@ import asyncio
 import pytest
 
 from lamo.errors import OwnerLimit
-from service import start_rates
-from service.cache import WindowCache
 from service.callers import Caller, EpisodeName, Limits
-from service.flight import Act
 from service.metrics import Metrics
-from service.owner_queues import OwnerQueues
-from service.pace import Pace
-from service.start_rates import StartRates
-from service.waiting import Waiting
+from service.owners import start_rates
+from service.owners.start_rates import StartRates
+from service.steps.cache import WindowCache
+from service.steps.flight import Act
+from service.steps.owner_queues import OwnerQueues
+from service.steps.pace import Pace
+from service.steps.waiting import Waiting
 from tests.service.conftest import OBSERVATION, HeldEngine
 from tests.service.keyholders import KeysOnDisk, holder
-from tests.service.test_restoring import Robot
+from tests.service.steps.test_restoring import Robot
 
 
 @pytest.fixture

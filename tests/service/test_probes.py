@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from service.callers import NO_LIMITS
-from service.embedded import redis_executable
+from service.store.embedded import redis_executable
 from tests.service.conftest import content
 from tests.service.redis_servers import RunningRedis, running_redis
 
@@ -25,8 +25,8 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_while_policies_load_the_service_is_healthy_but_not_ready(checkpoint_directory, redis_url):
-    from service.app import create_app
-    from service.engine import Engine
+    from service.policies.engine import Engine
+    from service.processes.app import create_app
     from service.settings import Settings
 
     release = threading.Event()
@@ -63,7 +63,7 @@ async def test_health_fails_when_work_waits_and_nothing_is_finished(serve, held_
         request = asyncio.create_task(service.act(episode, 0))
         await held_engine.holding.wait()
         assert (await service.client.get("/healthz")).status_code == 200
-        monkeypatch.setattr("service.lifecycle.STALL_SECONDS", 0.05)
+        monkeypatch.setattr("service.processes.lifecycle.STALL_SECONDS", 0.05)
         await asyncio.sleep(0.1)
         answer = await service.client.get("/healthz")
         assert (answer.status_code, answer.json()["status"]) == (503, "stalled")
@@ -78,7 +78,7 @@ async def test_what_is_prepared_for_a_device_that_hangs_is_no_progress(serve, he
         first, second = await service.start(), await service.start()
         requests = [asyncio.create_task(service.act(first, 0))]
         await held_engine.holding.wait()
-        monkeypatch.setattr("service.lifecycle.STALL_SECONDS", 0.1)
+        monkeypatch.setattr("service.processes.lifecycle.STALL_SECONDS", 0.1)
         await asyncio.sleep(0.15)
         requests.append(asyncio.create_task(service.act(second, 0)))
         await asyncio.sleep(0.02)
@@ -236,7 +236,9 @@ async def test_without_redis_acts_are_refused_but_the_service_stays_in_the_balan
 async def test_acts_that_redis_keeps_waiting_are_no_stall(serve, own_redis, monkeypatch):
     async with serve(redis_url=url_of(own_redis), store_timeout_seconds=0.2) as service:
         episode = await service.start()
-        monkeypatch.setattr("service.lifecycle.STALL_SECONDS", 0.5)  # more than the store may take, as in reality
+        monkeypatch.setattr(
+            "service.processes.lifecycle.STALL_SECONDS", 0.5
+        )  # more than the store may take, as in reality
         own_redis.signal(signal.SIGSTOP)
         told = time.monotonic() + 1
         while time.monotonic() < told:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import httpx
 
-from service.embedded import EmbeddedRedis
+from service.store.embedded import EmbeddedRedis
 from tests.faults.processes import ROOT, wait_until
 from tests.service.conftest import content, in_process
 
@@ -95,7 +95,7 @@ def test_an_episode_goes_on_after_the_service_and_its_redis_are_killed(checkpoin
 
 
 def _listens(data: Path) -> bool:
-    from service.embedded import _answers
+    from service.store.embedded import _answers
 
     return _answers(EmbeddedRedis(data).socket_path)
 

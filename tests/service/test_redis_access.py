@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from lamo.errors import ConfigError, StoreUnavailable
-from service.embedded import redis_executable
-from service.episodes import Episodes, StartOutcome
+from service.store.embedded import redis_executable
+from service.store.episodes import Episodes, StartOutcome
 from tests.service.certificates import Authority
 from tests.service.conftest import content, open_store
 from tests.service.redis_servers import SLOTS, RunningRedis, running_redis

@@ -13,9 +13,9 @@ import pytest
 
 from clients.policy_client import PolicyClient
 from lamo.errors import Unauthorized
-from service.http_worker import serve_worker
-from service.server import listen
+from service.processes.http_worker import serve_worker
 from service.settings import Settings
+from service.web.server import listen
 from tests.service.conftest import content, in_process
 from tests.service.keyholders import KeysOnDisk, bearer
 from tests.service.test_process import ROOT, serving, wait_until

@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from service.episodes import (
+from service.store.episodes import (
     Commit,
     Ending,
     EpisodeMeta,
@@ -29,8 +29,8 @@ from service.episodes import (
     StoredEpisode,
     Verdict,
 )
-from service.episodes import keys as keys_of
-from service.store import Store
+from service.store.episodes import keys as keys_of
+from service.store.store import Store
 from tests.service.conftest import open_store
 from tests.service.stored import RECORD_BYTES, K, commit_of, meta_of, record_of, records_of
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from service.embedded import redis_executable
+from service.store.embedded import redis_executable
 from tests.service.conftest import Service, content
 from tests.service.redis_servers import RunningRedis, running_redis
 

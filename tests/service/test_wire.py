@@ -18,11 +18,11 @@ import pytest
 
 from lamo.packing import MEDIA_TYPE
 from lamo.wire import ActRequest
-from service.arrival import Arrival
-from service.asgi import asgi_app
-from service.bodies import read
-from service.contents import StepContent
 from service.metrics import Metrics
+from service.steps.contents import StepContent
+from service.web.arrival import Arrival
+from service.web.asgi import asgi_app
+from service.web.bodies import read
 from tests.service import wire_scenes as scenes
 from tests.service.conftest import HeldEngine
 from tests.service.wire_client import JSON, Wire, request_of, undetailed

@@ -1,0 +1,1 @@
+"""Owners: who may ask: keys, scopes, limits, and the audit log."""

@@ -1,0 +1,1 @@
+"""Policies: revisions on disk and in memory, and the thread that runs them."""

@@ -1,0 +1,1 @@
+"""Processes: the service in one process or in several, opened, supervised and ended."""

@@ -1,0 +1,1 @@
+"""Store: every episode in Redis, one server or a cluster."""

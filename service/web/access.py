@@ -1,0 +1,78 @@
+"""Access: one structured log line per request, without keys, observations or anything else that its body holds."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import re
+import time
+
+from lamo.wire import EPISODE_ID_PATTERN
+from service.web.arrival import Arrival
+
+logger = logging.getLogger(__name__)
+
+_EPISODE = re.compile(r"/episodes/([^/]+)(/act|/end|/window)?")
+_EPISODE_ID = re.compile(EPISODE_ID_PATTERN)
+_POLICY = re.compile(r"/policies/[^/]+")
+_KNOWN = frozenset(("/act", "/episodes", "/policies", "/healthz", "/readyz", "/metrics", "/openapi.json", "/docs"))
+
+CLIENT_LEFT = 499
+"""nginx's number for a client that did not wait for its answer."""
+
+
+def log(arrival: Arrival, status: int) -> None:
+    """Tell how a request went: at debug if it was served, at info if it was refused, at warning if we failed.
+
+    Args:
+        arrival: the request, with what it was refused for.
+        status: what it was answered, `CLIENT_LEFT` if nobody was there any more.
+    """
+    level, event = _weight(arrival, status)
+    if not logger.isEnabledFor(level):
+        return
+    path, episode = _without_secrets(arrival.path)
+    fields = {
+        "method": arrival.method,
+        "path": path,
+        "episode": episode,
+        "status": status,
+        "kinds": sorted({refusal.kind for refusal in arrival.refusals}),
+        "ms": round(1000 * (time.monotonic() - arrival.received_at), 3),
+        "request_id": arrival.request_id,
+        "trace_id": arrival.trace.trace_id,
+        "span_id": arrival.trace.span_id,
+        "owner": arrival.owner,
+        "client": _address(arrival.client),
+    }
+    logger.log(level, event, extra={name: value for name, value in fields.items() if value})
+
+
+def _weight(arrival: Arrival, status: int) -> tuple[int, str]:
+    if status >= 500:
+        return logging.WARNING, "request failed"
+    if status == CLIENT_LEFT:
+        return logging.INFO, "client left"
+    if status >= 400:
+        return logging.INFO, "request refused"
+    if arrival.refusals:
+        return logging.INFO, "items refused"
+    return logging.DEBUG, "request served"
+
+
+def _without_secrets(path: str) -> tuple[str, str | None]:
+    """The route of a path, and the episode in it. A path of no route may hold anything, and is not repeated."""
+    if match := _EPISODE.fullmatch(path):
+        episode_id = match[1] if _EPISODE_ID.fullmatch(match[1]) else None
+        return f"/episodes/{{episode_id}}{match[2] or ''}", episode_id
+    if _POLICY.fullmatch(path):
+        return "/policies/{name}", None
+    return (path if path in _KNOWN else "none of ours"), None
+
+
+def _address(client: str | None) -> str | None:
+    """A client's address if it is one: a proxy passes on what a stranger wrote."""
+    try:
+        return None if client is None else str(ipaddress.ip_address(client))
+    except ValueError:
+        return "unreadable"
