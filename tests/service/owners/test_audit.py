@@ -8,12 +8,12 @@ import subprocess
 import sys
 
 import pytest
-from tests.service.test_restoring import Robot
 
 from service.callers import Caller
 from service.owners import audit
 from tests.service.conftest import content
 from tests.service.keyholders import KeysOnDisk, audited, holder
+from tests.service.steps.test_restoring import Robot
 from tests.service.test_process import ROOT
 
 
