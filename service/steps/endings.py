@@ -20,9 +20,13 @@ def ending_of(recalled: Recalled, content: EndContent, step: int, layout: Record
 
     Raises:
         InvalidRequest: its return would be out of range.
+        StepConflict: steps are missing before it.
     """
     live = recalled.live
     meta, config = live.meta, live.served.policy.config
+    if not meta.ended and step - len(content.missed) > meta.committed_step + 1:
+        # Another replica may fill this gap before the store decides, but these sums would lack its steps.
+        raise rules.step_conflict(meta.episode_id, step, meta.committed_step)
     passed = [one for one in content.missed if (one.step or 0) > meta.committed_step]
     window, episode_return, records = after_missed(live, passed)
     episode_return += content.earned

@@ -177,3 +177,27 @@ async def test_an_end_tells_of_missed_steps_too_and_repeats_harmlessly(serve):
         )
         assert other.status_code == 422
         assert "lamo_missed_total 3.0" in (await service.client.get("/metrics")).text
+
+
+@pytest.mark.parametrize("missed", [[], passed(6, 6)])
+async def test_an_end_that_leaves_a_gap_is_refused_though_another_replica_fills_it_meanwhile(serve, missed):
+    async with serve() as here, serve() as there:
+        episode = await here.start(target_return=20)
+        await here.play(episode, 4)
+        recall = here.lifecycle.acting._recall
+        read = recall.read
+
+        async def outrun(names):
+            found = await read(names)
+            for step in (4, 5):
+                assert (await there.act(episode, step, **content(step))).status_code == 200
+            return found
+
+        recall.read = outrun
+        ending = {"step": 6 + len(missed), "missed": missed, "executed_action": FALLBACK}
+        refused = await here.end(episode, **ending)
+        assert (refused.status_code, refused.json()["committed_step"]) == (409, 3)
+        recall.read = read
+        summary = (await here.end(episode, **ending)).json()
+        earned = [content(step).get("reward", 0.0) for step in range(summary["length"])]
+        assert summary["episode_return"] == pytest.approx(sum(earned))
