@@ -154,7 +154,8 @@ async def test_no_log_line_and_no_answer_holds_a_key(serve, disk):
     root, level = logging.getLogger(), logging.getLogger().level
     root.addHandler(handler)
     root.setLevel(logging.DEBUG)
-    logging.getLogger("lamo.audit").setLevel(logging.INFO)
+    audit = logging.getLogger("lamo.audit")
+    audit.setLevel(logging.INFO)
     key, weak = disk.add("lab", "act", "read", "admin"), disk.add("lab", "read")
     gone = f"lamo_0123456789ab_{'S3CRET' * 7}A"
     told = []
@@ -174,6 +175,7 @@ async def test_no_log_line_and_no_answer_holds_a_key(serve, disk):
     finally:
         root.removeHandler(handler)
         root.setLevel(level)
+        audit.setLevel(logging.NOTSET)
     answers = "".join(f"{answer.headers}{answer.text}" for answer in told)
     for secret in (key.split("_", 2)[2], weak.split("_", 2)[2], "S3CRET"):
         ours = [
