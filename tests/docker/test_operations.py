@@ -129,6 +129,6 @@ def test_every_event_on_the_page_is_one_that_is_logged() -> None:
     table = PAGE.split("\n## Logs\n")[1].split("\n## ")[0]
     rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
     events = {event for row in rows for event in re.findall(r"`([^`]+)`", row)}
-    source = "".join(file.read_text(encoding="utf-8") for file in (ROOT / "service").glob("*.py"))
+    source = "".join(file.read_text(encoding="utf-8") for file in (ROOT / "service").rglob("*.py"))
     assert not [event for event in events if f'"{event}"' not in source]
     assert len(events) > 10
