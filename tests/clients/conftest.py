@@ -69,6 +69,7 @@ class Listener:
             self,
             port=self.port,
             log_level="critical",
+            log_config=None,
             lifespan="off",
             ws="none",
             timeout_graceful_shutdown=1,

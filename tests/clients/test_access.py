@@ -89,7 +89,9 @@ def secured_url(authority, tmp_path_factory):
     file = tmp_path_factory.mktemp("service") / "service.pem"
     authority[0].issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(file)
     listening = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(FakeService().app, ssl_certfile=file, log_level="critical", lifespan="off", ws="none")
+    config = uvicorn.Config(
+        FakeService().app, ssl_certfile=file, log_level="critical", log_config=None, lifespan="off", ws="none"
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()

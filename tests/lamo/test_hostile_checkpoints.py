@@ -110,7 +110,7 @@ def test_current_names_nothing_outside(directory: Path, pointer: str) -> None:
 @pytest.mark.parametrize("name", ["a@b", "a b", "line\nbreak", "tab\t", "x" * 201])
 def test_a_folder_that_cannot_be_a_name_is_refused(directory: Path, name: str) -> None:
     (directory.parent / name).mkdir()
-    with pytest.raises(CheckpointError, match="which cannot be a name"):
+    with pytest.raises(CheckpointError, match="which cannot be a policy's name"):
         checkpoint.find(directory.parent)
 
 
