@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -21,10 +20,9 @@ from lamo.heap import keep_freed_memory
 from lamo.policy import SLOT_BYTES, Policy
 from lamo.window import EpisodeWindow
 from service.callers import NO_LIMITS, EpisodeName, Limits
+from service.owners import audit
 from service.policies.policy_folder import OnDisk, PolicyFolder
 from service.policies.revisions import Key, Revisions, ServedPolicy
-
-audit = logging.getLogger("lamo.audit")
 
 Answer = TypeVar("Answer")
 
@@ -123,10 +121,7 @@ class Engine:
                 raise CheckpointError(f"{found.directory} cannot be loaded: {sentence}") from error
             served = ServedPolicy(found.name, policy)
             self.revisions.add(served)
-        audit.info(
-            "revision loaded",
-            extra={"policy": served.name, "revision": served.revision, "device": self.device},
-        )
+        audit.tell("revision loaded", policy=served.name, revision=served.revision, device=self.device)
         return served
 
     async def unload(self, key: Key) -> None:
