@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 from benchmark_policies import DEMO, write_random
 from load.closed_loop import draw_observations
-from load.open_loop import arrivals
+from load.open_loop import arrivals, freeze_heap
 from load.service_process import serving
 from pages.page import describe_machine, markdown_table
 
@@ -50,14 +50,16 @@ CLOSED_LOOP_CALLERS = 32
 REFUSED_SECONDS = 0.05
 """Pause of a caller of the closed loop who was refused; those of the open loop do not insist."""
 
-HEAD = "load|asked/s|answered/s|p50 ms|p99|refused/s|p50 ms|p99|other errors"
+HEAD = "load|asked/s|sent late p99 ms|answered/s|p50 ms|p99|refused/s|p50 ms|p99|other errors"
 
 
 @dataclass(frozen=True)
 class Asked:
-    """One request: when it was due, on the loop's clock, how long until its answer, and which it was."""
+    """One request: when it was due, on the loop's clock, how late it was sent, how long until its answer, and which
+    it was."""
 
     due: float
+    late_ms: float
     latency_ms: float
     refused: bool
 
@@ -91,10 +93,11 @@ class Robots:
         episode_id, step = await self._free.get()
         observation = self._observations[step % len(self._observations)]
         call = calls.act(episode_id, calls.act_request(step, observation, 0.0 if step else None, None))
+        late_ms = 1000 * (time.perf_counter() - due)
         answer = await self._network.handle_async_request(call.request(self._url, 60.0))
         self._free.put_nowait((episode_id, step + (answer.status_code == 200)))
         self.failed += answer.status_code not in (200, 429)
-        return Asked(due, 1000 * (time.perf_counter() - due), refused=answer.status_code == 429)
+        return Asked(due, late_ms, 1000 * (time.perf_counter() - due), refused=answer.status_code == 429)
 
 
 @dataclass(frozen=True)
@@ -122,7 +125,9 @@ class Load:
             for kind in (False, True)
         )
         asked = len(self.requests) / self.seconds
-        return [self.name, *(f"{number:.0f}" for number in (asked, *answered, *refused)), str(self.failed)]
+        late = float(np.percentile([asked.late_ms for asked in self.requests], 99))
+        numbers = (asked, late, *answered, *refused)
+        return [self.name, *(f"{number:.0f}" for number in numbers), str(self.failed)]
 
 
 async def fill_windows(robots: Robots) -> None:
@@ -148,6 +153,7 @@ async def capacity(robots: Robots, seconds: float) -> float:
 
 async def open_loop(robots: Robots, name: str, rate: float, seconds: float) -> Load:
     """So many requests per second, whether or not earlier ones are answered."""
+    freeze_heap()
     failed, began = robots.failed, time.perf_counter()
     async with asyncio.TaskGroup() as asking:
         tasks = []

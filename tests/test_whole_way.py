@@ -107,7 +107,7 @@ def test_an_evaluation_survives_the_kill_of(
 ) -> None:
     outcome: list[Sequence[EpisodeResult]] = []
     player = threading.Thread(
-        target=lambda: outcome.append(over_http(service.url, "sliding", tmp_path / "out", episodes=16))
+        target=lambda: outcome.append(over_http(service.url, "sliding", tmp_path / "out", episodes=16)), daemon=True
     )
     player.start()
     steps_before = wait_for_steps(service.url, 150)
@@ -130,7 +130,7 @@ def test_an_evaluation_survives_a_wiped_redis(
 ) -> None:
     outcome: list[Sequence[EpisodeResult]] = []
     player = threading.Thread(
-        target=lambda: outcome.append(over_http(service.url, name, tmp_path / "out", episodes=8))
+        target=lambda: outcome.append(over_http(service.url, name, tmp_path / "out", episodes=8)), daemon=True
     )
     player.start()
     for steps in (50, 250):

@@ -93,9 +93,10 @@ def secured_url(authority, tmp_path_factory):
         FakeService().app, ssl_certfile=file, log_level="critical", log_config=None, lifespan="off", ws="none"
     )
     server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
     while not server.started:
+        assert thread.is_alive()
         time.sleep(0.005)
     yield f"https://127.0.0.1:{listening.getsockname()[1]}"
     server.should_exit = True

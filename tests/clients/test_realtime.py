@@ -41,11 +41,13 @@ def away_now_and_then(link, away_seconds, every_seconds):
             time.sleep(away_seconds)
             link.let_pass()
 
-    thread = threading.Thread(target=go_away)
+    thread = threading.Thread(target=go_away, daemon=True)
     thread.start()
-    yield
-    over.set()
-    thread.join()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 class Robot:

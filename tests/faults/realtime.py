@@ -87,7 +87,7 @@ def come_and_go(link: Link, over: Event) -> None:
 def drive(site: Site, steps: int) -> Verdict:
     """The verdict on one drive; its trace is compared with the record, since nobody else lived through the same."""
     tracebacks, over = site.tracebacks(), Event()
-    weather = Thread(target=come_and_go, args=(site.link, over))
+    weather = Thread(target=come_and_go, args=(site.link, over), daemon=True)
     weather.start()
     try:
         with PolicyClient(site.link.url, deadline_seconds=REQUEST_SECONDS) as client:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,8 +30,11 @@ def schema(checkpoint_directory: Path, redis_url: str) -> Iterator[object]:
     listener = listen("127.0.0.1", 0)
     config = http_config(app, options, app.intake.refuse)
     server = Server(config, drain=lambda: None, over=lambda: False, drain_seconds=0)
-    thread = threading.Thread(target=lambda: asyncio.run(server.serve([listener])))
+    thread = threading.Thread(target=lambda: asyncio.run(server.serve([listener])), daemon=True)
     thread.start()
+    while not server.started:  # a read of the document would wait for it no longer than ten seconds
+        assert thread.is_alive()
+        time.sleep(0.01)
     yield schemathesis.openapi.from_url(f"{url_of(listener, options)}/openapi.json")
     server.should_exit = True
     thread.join()

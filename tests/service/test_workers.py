@@ -97,7 +97,7 @@ def kill_engine(service: Running) -> list[list[float]]:
     os.kill(engine, signal.SIGSTOP)
     answers = []
     with service.fresh() as client:
-        waiting = threading.Thread(target=lambda: answers.append(act(client, 7)))
+        waiting = threading.Thread(target=lambda: answers.append(act(client, 7)), daemon=True)
         waiting.start()
         time.sleep(0.3)
         os.kill(engine, signal.SIGKILL)
@@ -150,7 +150,7 @@ def end_in_the_middle_of_a_step(service: Running) -> list[list[float]]:
     os.kill(engine, signal.SIGSTOP)
     answers = []
     with service.fresh() as client:
-        waiting = threading.Thread(target=lambda: answers.append(act(client, 10)))
+        waiting = threading.Thread(target=lambda: answers.append(act(client, 10)), daemon=True)
         waiting.start()
         time.sleep(0.3)
         service.process.terminate()
