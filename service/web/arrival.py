@@ -16,6 +16,8 @@ from service.web.traces import Trace
 MAX_DIGITS = 18
 """Of an announced length that are read: Python refuses to read thousands, and these are too many bytes already."""
 
+Header = tuple[bytes, bytes]
+
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -71,6 +73,11 @@ class Arrival:
             content_encoding=headers.get(b"content-encoding", b"").decode("latin-1").strip().lower(),
             authorization=headers.get(b"authorization", b"").decode("latin-1"),
         )
+
+    @property
+    def ids(self) -> tuple[Header, ...]:
+        """The headers that name the request and its trace in its answer."""
+        return (b"x-request-id", self.request_id.encode()), (b"traceparent", self.trace.traceparent)
 
 
 @dataclass(frozen=True, slots=True)

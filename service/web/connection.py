@@ -24,6 +24,7 @@ from lamo.errors import (
     ServiceError,
     TooManyConnections,
 )
+from service.web.arrival import Header
 
 MAX_HEADERS = 100
 
@@ -33,8 +34,8 @@ MAX_HEAD_BYTES = 32_768
 WIRE_FACTOR = 2
 """Bytes on the wire for each that a body may have: tiny chunks cost much time for little body."""
 
-Refuse = Callable[[ServiceError, str | None], tuple[str, bytes]]
-"""Logs and counts a refusal of the client at an address; the media type and body of the problem document."""
+Refuse = Callable[[ServiceError, str | None], tuple[tuple[Header, ...], bytes]]
+"""Logs and counts a refusal of the client at an address; the headers and body of the problem document."""
 
 
 @dataclass(frozen=True)
@@ -143,9 +144,10 @@ class Connection(HttpToolsProtocol):
         self.transport.close()
 
     def _tell(self, refusal: ServiceError) -> None:
-        media_type, body = self._refuse(refusal, self.client[0] if self.client else None)
-        headers = f"content-type: {media_type}\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
-        self.transport.write(STATUS_LINE[refusal.status] + headers.encode("ascii") + body)
+        headers, body = self._refuse(refusal, self.client[0] if self.client else None)
+        framing = ((b"content-length", b"%d" % len(body)), (b"connection", b"close"))
+        head = b"".join(b"%b: %b\r\n" % header for header in (*headers, *framing))
+        self.transport.write(STATUS_LINE[refusal.status] + head + b"\r\n" + body)
 
     def _awaits_answer(self) -> bool:
         """Whether it is this request that the client waits for: as the answer of another one it would mislead."""

@@ -10,7 +10,7 @@ from lamo import packing
 from lamo.errors import BodyTooLarge, ServiceError
 from service.web import access
 from service.web.admission import Admission
-from service.web.arrival import Arrival
+from service.web.arrival import Arrival, Header
 from service.web.bodies import check_encoding, check_media_type, wants_msgpack
 from service.web.departure import unless_left
 from service.web.hot import Hot
@@ -50,12 +50,12 @@ class Intake:
         finally:
             access.log(arrival, sender.status)
 
-    def refuse(self, refusal: ServiceError, client: str | None) -> tuple[str, bytes]:
-        """Log and count the refusal of a request that never came whole; its problem document, with its type."""
+    def refuse(self, refusal: ServiceError, client: str | None) -> tuple[tuple[Header, ...], bytes]:
+        """Log and count the refusal of a request that never came whole; its problem document, after its headers."""
         arrival = Arrival(client=client)
         document = self._problems.document(arrival, refusal)
         access.log(arrival, refusal.status)
-        return MEDIA_TYPE, json.dumps(document).encode()
+        return ((b"content-type", MEDIA_TYPE.encode()), *arrival.ids), json.dumps(document).encode()
 
     async def _answer(self, scope: Scope, arrival: Arrival, receive: Receive, send: Send) -> None:
         caller = self._admission.admit(arrival)
@@ -120,11 +120,7 @@ class _Sender:
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.started, self.status = True, message["status"]
-            ids = (
-                (b"x-request-id", self._arrival.request_id.encode()),
-                (b"traceparent", self._arrival.trace.traceparent),
-            )
-            message["headers"] = [*message.get("headers", ()), *ids]
+            message["headers"] = [*message.get("headers", ()), *self._arrival.ids]
         await self._send(message)
         self.finished = message["type"] == "http.response.body" and not message.get("more_body", False)
 

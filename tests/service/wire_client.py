@@ -46,7 +46,7 @@ class Wire:
         content = response.content
         chosen = re.fullmatch(r"/episodes/([\w-]{32})", headers.get("Location", ""))
         ids = {self._revision: REVISION} | ({chosen[1]: CHOSEN_ID} if chosen else {})
-        traced = re.fullmatch(r"00-\w{32}-(\w{16})-01", headers.get("Traceparent", ""))
+        traced = re.fullmatch(r"00-\w{32}-(\w{16})-0[01]", headers.get("Traceparent", ""))
         headers = shown(headers, ids | ({traced[1]: SPAN} if traced else {}))
         if headers.get("Content-Type") == MEDIA_TYPE:
             return headers, msgpack.packb(shown(msgpack.unpackb(content), ids))

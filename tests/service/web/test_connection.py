@@ -24,7 +24,8 @@ def problem(answer: bytes) -> tuple[int, str]:
     assert b"content-type: application/problem+json" in head
     document = json.loads(body)
     assert document["status"] == int(head[9:12])
-    assert {"request_id", "trace_id"} <= document.keys()
+    assert b"\r\nx-request-id: %b\r\n" % document["request_id"].encode() in head
+    assert b"\r\ntraceparent: 00-%b-" % document["trace_id"].encode() in head
     return document["status"], document["type"].rpartition(":")[2]
 
 
