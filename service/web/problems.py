@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Match
 
 from lamo.errors import (
     Conflict,
@@ -31,6 +32,8 @@ logger = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 
+METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
+
 MAX_FAULTS = 1000
 """Of one body that are looked at to name the first: a megabyte has room for a hundred thousand."""
 
@@ -43,7 +46,10 @@ class Problems:
 
     async def handle(self, request: Request, failure: Exception) -> Response:
         """FastAPI's exception handler for every kind of failure."""
-        return self.response(request.state.arrival, failure)
+        response = self.response(request.state.arrival, failure)
+        if response.status_code == MethodNotAllowed.status:
+            response.headers["Allow"] = ", ".join(methods_of(request))
+        return response
 
     def response(self, arrival: Arrival, failure: Exception) -> Response:
         """The answer to a request that failed. What was not foreseen goes to the log, not to the client."""
@@ -51,7 +57,7 @@ class Problems:
         if error is not failure and isinstance(error, InternalError):
             ids = {"request_id": arrival.request_id, "trace_id": arrival.trace.trace_id}
             logger.error("request failed", exc_info=failure, extra=ids)
-        headers = dict(getattr(failure, "headers", None) or {})  # a 405 names the methods that are allowed
+        headers = {}
         if isinstance(error, Unauthorized):
             headers["WWW-Authenticate"] = "Bearer"
         if error.retry_after_ms is not None:
@@ -65,6 +71,15 @@ class Problems:
         if isinstance(error, Conflict):
             self._metrics.conflicts.inc()
         return error.problem() | {"request_id": arrival.request_id, "trace_id": arrival.trace.trace_id}
+
+
+def methods_of(request: Request) -> list[str]:
+    """The methods that a path takes by any of its routes: RFC 9110, section 15.5.6, asks for them all."""
+    return [
+        method
+        for method in METHODS
+        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in request.app.routes)
+    ]
 
 
 def error_of(failure: Exception) -> ServiceError:

@@ -161,7 +161,27 @@ async def test_a_wrong_path_or_method_is_a_problem_document_too(serve):
         answer = await service.client.post("/episodes/a")
         assert answer.status_code == 405
         assert answer.json()["type"] == "urn:lamo:problem:method-not-allowed"
-        assert "PUT" in answer.headers["allow"]
+
+
+@pytest.mark.parametrize(
+    ("path", "methods"),
+    [
+        ("/episodes", "POST"),
+        ("/episodes/a", "DELETE, GET, PUT"),
+        ("/episodes/a/act", "POST"),
+        ("/episodes/a/end", "POST"),
+        ("/episodes/a/window", "PUT"),
+        ("/act", "POST"),
+        ("/policies", "GET"),
+        ("/healthz", "GET"),
+        ("/openapi.json", "GET, HEAD"),
+    ],
+)
+async def test_a_wrong_method_is_told_all_that_the_path_takes(serve, path, methods):
+    async with serve() as service:
+        for method in {"DELETE", "GET", "OPTIONS", "PATCH", "POST", "PUT", "STEAL"} - set(methods.split(", ")):
+            answer = await service.client.request(method, path)
+            assert (answer.status_code, answer.headers["allow"]) == (405, methods), method
 
 
 async def test_numbers_and_text_at_the_edge_of_json_are_answered_not_failed_on(serve):
