@@ -32,11 +32,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InputError as error:
         return _complain(str(error), BAD_INPUT)
     except ServiceError as error:
-        asked = "" if error.request_id is None else f" (request {error.request_id})"
-        return _complain(f"{error}{asked}", BAD_INPUT if isinstance(error, MISTAKES) else FAILED)
+        return _complain(f"{error}{_ids(error)}", BAD_INPUT if isinstance(error, MISTAKES) else FAILED)
     except KeyboardInterrupt:
         return _complain("interrupted", INTERRUPTED)
     return 0
+
+
+def _ids(error: ServiceError) -> str:
+    ids = {"request": error.request_id, "trace": error.trace_id}
+    told = ", ".join(f"{name} {value}" for name, value in ids.items() if value is not None)
+    return f" ({told})" if told else ""
 
 
 def _evaluate(evaluation: Evaluation) -> None:

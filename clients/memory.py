@@ -135,6 +135,7 @@ class Memory:
             committed_step=error.committed_step,
             expected_step=error.expected_step,
             request_id=error.request_id,
+            trace_id=error.trace_id,
         )
 
 

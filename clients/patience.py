@@ -94,6 +94,7 @@ class Patience:
             expected_step=error.expected_step,
             retry_after_ms=error.retry_after_ms,
             request_id=error.request_id,
+            trace_id=error.trace_id,
         )
 
     def _unreachable(self, error: httpx.RequestError) -> ServiceUnreachable:

@@ -87,7 +87,7 @@ class ServiceError(LamoError):
         committed_step: the last step of the episode that is recorded, where known (-1 before the first).
         expected_step: the step the service expects next, where known.
         retry_after_ms: how long a client should wait before it sends the same request again, where known.
-        request_id: the id under which the service logged the request, where known.
+        request_id, trace_id: the ids under which the service logged the request, where known.
         retryable: whether the same request again may succeed; a problem document's word overrules the class's.
     """
 
@@ -104,6 +104,7 @@ class ServiceError(LamoError):
         expected_step: int | None = None,
         retry_after_ms: int | None = None,
         request_id: str | None = None,
+        trace_id: str | None = None,
     ) -> None:
         super().__init__(detail)
         self.detail = detail
@@ -111,6 +112,7 @@ class ServiceError(LamoError):
         self.expected_step = expected_step
         self.retry_after_ms = retry_after_ms
         self.request_id = request_id
+        self.trace_id = trace_id
 
     def problem(self) -> dict[str, str | int | bool]:
         """This error as an RFC 9457 problem document; fields that are not known are left out."""
@@ -121,7 +123,7 @@ class ServiceError(LamoError):
             "detail": self.detail,
             "retryable": self.retryable,
         }
-        for name in ("committed_step", "expected_step", "retry_after_ms", "request_id"):
+        for name in ("committed_step", "expected_step", "retry_after_ms", "request_id", "trace_id"):
             value = getattr(self, name)
             if value is not None:
                 document[name] = value
@@ -140,7 +142,8 @@ class ServiceError(LamoError):
             committed_step=_integer(document.get("committed_step")),
             expected_step=_integer(document.get("expected_step")),
             retry_after_ms=_integer(document.get("retry_after_ms")),
-            request_id=None if document.get("request_id") is None else str(document["request_id"]),
+            request_id=_text(document.get("request_id")),
+            trace_id=_text(document.get("trace_id")),
         )
         if isinstance(document.get("retryable"), bool):
             error.retryable = bool(document["retryable"])
@@ -346,6 +349,10 @@ class UnreadableAnswer(ServiceError):
 
 def _integer(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)
 
 
 def _unknown_status(status: int) -> type[ServiceError]:

@@ -228,3 +228,6 @@ def test_a_failure_names_the_request(evaluate, service, capsys):
     service.refuse(InternalError("the unforeseen"), headers={"X-Request-Id": "abc"})
     assert evaluate() == 1
     assert capsys.readouterr().err == "lamo-evaluate: the unforeseen (request abc)\n"
+    service.refuse(InternalError("the unforeseen", request_id="abc", trace_id="0af7"))
+    assert evaluate() == 1
+    assert capsys.readouterr().err == "lamo-evaluate: the unforeseen (request abc, trace 0af7)\n"

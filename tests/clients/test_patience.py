@@ -80,9 +80,9 @@ def test_the_last_error_keeps_its_class_and_facts():
     tried.begin_try()
     clock.now += 2
     with pytest.raises(Draining) as raised:
-        tried.pause_after(Draining("shutting down", committed_step=3, request_id="r"))
+        tried.pause_after(Draining("shutting down", committed_step=3, request_id="r", trace_id="t"))
     assert str(raised.value) == "shutting down (still so after 2.0 s and 1 try)"
-    assert (raised.value.committed_step, raised.value.request_id) == (3, "r")
+    assert (raised.value.committed_step, raised.value.request_id, raised.value.trace_id) == (3, "r", "t")
 
 
 def test_a_silent_failure_is_named_for_its_kind():

@@ -55,11 +55,6 @@ ANSWERS: dict[str, type[Any]] = {
 EXAMPLES = all_examples()
 
 
-def told_to_clients(document: dict[str, Any]) -> dict[str, Any]:
-    """The trace is a field for people and logs; errors know their request."""
-    return {name: value for name, value in document.items() if name != "trace_id"}
-
-
 PROBLEMS = [one for one in EXAMPLES if one.name.startswith("problem.")]
 
 
@@ -101,7 +96,7 @@ def test_an_answer_is_read_as_its_class_and_what_it_does_not_know_is_skipped(exa
 
 @pytest.mark.parametrize("example", PROBLEMS, ids=by_name)
 def test_a_problem_is_read_as_its_class_with_all_that_it_says(example):
-    document = told_to_clients(example.answer.body)
+    document = example.answer.body
     error = calls.read_error(example.status, example.answer.headers, example.answer.json)
     assert f"urn:lamo:problem:{type(error).kind}" == document["type"]
     assert error.problem() == document
@@ -189,7 +184,7 @@ class Recorded:
 
     def check(self, outcome: object) -> None:
         if isinstance(outcome, ServiceError):
-            assert outcome.problem() == told_to_clients(self.example.answer.body)
+            assert outcome.problem() == self.example.answer.body
         elif self.example.answer.body is None:
             assert outcome is None
         else:

@@ -10,11 +10,14 @@ from lamo.errors import ServiceError, StepConflict
 
 @pytest.mark.parametrize("error_class", list(ServiceError.subclasses()), ids=lambda c: c.__name__)
 def test_every_error_survives_the_wire(error_class: type[ServiceError]) -> None:
-    error = error_class("what happened", committed_step=4, expected_step=5, retry_after_ms=20, request_id="r1")
+    error = error_class(
+        "what happened", committed_step=4, expected_step=5, retry_after_ms=20, request_id="r1", trace_id="t1"
+    )
     problem = error.problem()
     again = ServiceError.from_problem(error.status, problem)
     assert type(again) is error_class
     assert again.problem() == problem
+    assert (again.request_id, again.trace_id) == ("r1", "t1")
     assert problem["status"] == error_class.status
 
 
