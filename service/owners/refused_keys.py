@@ -24,7 +24,7 @@ class RefusedKeys:
         self._others = 0
 
     def tell(self, arrival: Arrival, reason: str, key_id: str | None, owner: str | None = None) -> None:
-        """A request was refused.
+        """A request was refused; its arrival learns whether this is told or only counted.
 
         Args:
             key_id: of the key it came with, None if that was none of ours; the id is public.
@@ -35,9 +35,11 @@ class RefusedKeys:
             asyncio.get_running_loop().call_later(WINDOW_SECONDS, self._close)
         if refusal not in self._counts and len(self._counts) >= LINES_PER_WINDOW:
             self._others += 1
+            arrival.only_counted = True
             return
         self._counts[refusal] += 1
-        if self._counts[refusal] == 1:
+        arrival.only_counted = self._counts[refusal] > 1
+        if not arrival.only_counted:
             audit.tell(
                 "key refused",
                 reason=reason,

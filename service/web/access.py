@@ -24,6 +24,8 @@ CLIENT_LEFT = 499
 def log(arrival: Arrival, status: int) -> None:
     """Tell how a request went: at debug if it was served, at info if it was refused, at warning if we failed.
 
+    A refused key that the audit log only counts is told at debug, so that no flood of them fills this log either.
+
     Args:
         arrival: the request, with what it was refused for.
         status: what it was answered, `CLIENT_LEFT` if nobody was there any more.
@@ -54,7 +56,7 @@ def _weight(arrival: Arrival, status: int) -> tuple[int, str]:
     if status == CLIENT_LEFT:
         return logging.INFO, "client left"
     if status >= 400:
-        return logging.INFO, "request refused"
+        return logging.DEBUG if arrival.only_counted else logging.INFO, "request refused"
     if arrival.refusals:
         return logging.INFO, "items refused"
     return logging.DEBUG, "request served"

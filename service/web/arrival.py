@@ -37,6 +37,7 @@ class Arrival:
         received_at: on the monotonic clock.
         owner: whose key it came with, once that is known.
         refusals: why it, or items of it, were refused.
+        only_counted: whether the audit log has its refusal as one of a number, without its ids.
     """
 
     method: str = ""
@@ -52,6 +53,7 @@ class Arrival:
     received_at: float = field(default_factory=time.monotonic)
     owner: str | None = None
     refusals: list[ServiceError] = field(default_factory=list)
+    only_counted: bool = False
 
     @classmethod
     def of(cls, scope: Scope) -> Arrival:

@@ -190,7 +190,8 @@ async def test_no_log_line_and_no_answer_holds_a_key(serve, disk):
 
 async def test_refused_keys_are_told_with_who_and_why_and_floods_in_a_few_lines(serve, disk, caplog, monkeypatch):
     monkeypatch.setattr("service.owners.refused_keys.WINDOW_SECONDS", 0.2)
-    caplog.set_level(logging.INFO, "lamo.audit")
+    for name in ("lamo.audit", "service.web.access"):
+        caplog.set_level(logging.INFO, name)
     reader = disk.add("lab", "read")
     async with serve(keys=disk.path) as service:
         for _ in range(3):
@@ -213,6 +214,8 @@ async def test_refused_keys_are_told_with_who_and_why_and_floods_in_a_few_lines(
     assert (again["event"], again["reason"], again["times"]) == ("key refused again", "no key", 2)
     assert (others["event"], others["times"]) == ("further keys refused", LINES_PER_WINDOW + 2)
     assert (anew["event"], anew["reason"]) == ("key refused", "no key")
+    told_by_both = [line["request_id"] for line in lines if line["event"] == "key refused"]
+    assert [record.request_id for record in caplog.records if record.name == "service.web.access"] == told_by_both
 
 
 async def test_one_client_may_hold_keys_of_two_owners(serve, disk):
