@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -23,8 +24,13 @@ from tests.faults.policies import ENVIRONMENT, TARGETS
 from tests.faults.processes import wait_until
 from training.environments import make_environment
 
+logger = logging.getLogger(__name__)
+
 SEED = 4
 POLICY = "standing"
+
+SLOW_SECONDS = 10.0
+"""A try that takes longer is told of: whoever looks for the cause of a gap finds when and where it was."""
 
 
 @dataclass(frozen=True)
@@ -55,23 +61,31 @@ class Played:
 
 
 class Watched(httpx.AsyncBaseTransport):
-    """The client's own network, which counts what each try came to."""
+    """The client's own network, which counts what each try came to, and tells of slow ones."""
 
     def __init__(self, outcomes: Counter[str]) -> None:
         self._network = KeepAlive()
         self._outcomes = outcomes
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        began = time.monotonic()
         try:
             response = await self._network.handle_async_request(request)
         except httpx.TransportError as error:
-            self._outcomes[type(error).__name__] += 1
+            self._count(type(error).__name__, request, began)
             raise
-        self._outcomes[str(response.status_code)] += 1
+        self._count(str(response.status_code), request, began)
         return response
 
     async def aclose(self) -> None:
         await self._network.aclose()
+
+    def _count(self, outcome: str, request: httpx.Request, began: float) -> None:
+        self._outcomes[outcome] += 1
+        seconds = time.monotonic() - began
+        if seconds > SLOW_SECONDS:
+            now = time.strftime("%H:%M:%S")
+            logger.warning(f"{now} {request.method} {request.url.path}: {outcome} after {seconds:.1f} s")
 
 
 class AskingAlone(RemoteAgent):
