@@ -257,7 +257,7 @@ def _message(request: type[RequestT], fields: Mapping[str, Any], missed: Sequenc
 
 
 def _numbers(name: str, value: Any) -> Any:
-    """Arrays of finite floats, float32 where they were that already; numpy's truth values as Python's.
+    """Arrays of floats, finite in float32 too, and float32 where they were that already; truth values as Python's.
 
     They are copies: an environment may show its next observation in the same array.
     """
@@ -272,7 +272,15 @@ def _numbers(name: str, value: Any) -> Any:
     finite = np.isfinite(array)
     if not finite.all():
         raise InvalidRequest(f"{name} is not finite: {int((~finite).sum())} of its {array.size} numbers are not")
-    return array if array.ndim else float(array)
+    if not array.ndim:
+        return float(array)
+    with np.errstate(over="ignore"):
+        finite = np.isfinite(array.astype(np.float32))  # what the service computes with
+    if not finite.all():
+        raise InvalidRequest(
+            f"{name} is not finite in float32: {int((~finite).sum())} of its {array.size} numbers are too large"
+        )
+    return array
 
 
 def _first_reason(error: ValidationError) -> str:

@@ -13,7 +13,7 @@ from clients.outage import Outage
 from clients.patience import Patience
 from clients.talk import Talk, ask
 from lamo.errors import UnknownEpisode
-from lamo.wire import ActAnswer, ActItem, ActRequest, EpisodeState, EpisodeSummary
+from lamo.wire import ActAnswer, ActItem, ActRequest, EpisodeState, EpisodeSummary, PolicyInfo
 
 if TYPE_CHECKING:
     from clients.policy_client import AsyncPolicyClient, PolicyClient
@@ -30,7 +30,7 @@ class Progress:
     def __init__(self, memory: Memory) -> None:
         self.memory = memory
         self.step = memory.started.expected_step
-        self._outage = Outage()
+        self._outage = Outage(memory.policy)
 
     @property
     def started(self) -> EpisodeState:
@@ -41,6 +41,11 @@ class Progress:
     def episode_id(self) -> str:
         """The episode's name on the service."""
         return self.started.episode_id
+
+    @property
+    def policy(self) -> PolicyInfo:
+        """What plays it."""
+        return self.memory.policy
 
     @property
     def missed_numbers(self) -> int:
@@ -59,7 +64,8 @@ class Progress:
         this step is the `executed_action` of whatever comes after it, which has to say it.
 
         Raises:
-            InvalidRequest: a number is not finite, or what was executed at a missed step before is not said.
+            InvalidRequest: it is not noted: a number is not finite, a shape is not the policy's, the step is beyond
+                the policy's `max_timesteps`, or what was executed at a missed step before is not said.
         """
         self._outage.refuse_unsaid(executed_action)
         self._outage.add(calls.missed_step(self.step, observation, reward, executed_action))

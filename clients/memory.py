@@ -12,7 +12,7 @@ from clients.patience import Patience
 from clients.talk import AnswerT, Talk, ask
 from lamo.errors import BodyTooLarge, ServiceError, StepConflict, UnknownEpisode
 from lamo.window import next_return_to_go
-from lamo.wire import ActAnswer, ActRequest, EpisodeState, MissedStep, WindowTimestep
+from lamo.wire import ActAnswer, ActRequest, EpisodeState, MissedStep, PolicyInfo, WindowTimestep
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +25,7 @@ class Memory:
 
     Attributes:
         started: where the episode stood when this client began or resumed it.
+        policy: what plays it.
         last: the last step that this client knows to be recorded, -1 before the first.
         over: whether this client ended or deleted the episode; then it is not given back.
     """
@@ -33,17 +34,18 @@ class Memory:
         self,
         started: EpisodeState,
         *,
-        context_length: int,
+        policy: PolicyInfo,
         start: Call[EpisodeState] | None = None,
         ttl_seconds: int | None = None,
     ) -> None:
-        """A memory of up to `context_length` timesteps; `start` is the call that started it, if this client did."""
+        """A memory of up to the policy's context; `start` is the call that started it, if this client did."""
         self.started = started
+        self.policy = policy
         self.last = started.committed_step
         self.over = False
         self._start = start
         self._ttl_seconds = ttl_seconds
-        self._timesteps: deque[_Remembered] = deque(maxlen=context_length)
+        self._timesteps: deque[_Remembered] = deque(maxlen=policy.context_length)
         self._episode_return = started.episode_return
         self._return_to_go = started.return_to_go
 

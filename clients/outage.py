@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from lamo.errors import InvalidRequest
-from lamo.wire import MAX_MISSED, ActRequest, MissedStep
+from lamo.wire import MAX_MISSED, ActRequest, MissedStep, PolicyInfo
 
 RequestT = TypeVar("RequestT", bound=ActRequest)
 
@@ -19,9 +19,10 @@ and written in a millisecond or two beside a control loop."""
 
 
 class Outage:
-    """Missed timesteps, oldest first and consecutive; none while all goes well."""
+    """Missed timesteps, oldest first and consecutive; none while all goes well, at most what the policy takes."""
 
-    def __init__(self) -> None:
+    def __init__(self, policy: PolicyInfo) -> None:
+        self._policy = policy
         self._missed: list[MissedStep] = []
 
     @property
@@ -38,9 +39,9 @@ class Outage:
         """One more passed.
 
         Raises:
-            InvalidRequest: it is step 0 and tells of a step before it.
+            InvalidRequest: the service would refuse it, and with it everything that is told after it.
         """
-        refuse_past(passed.step, passed.reward, passed.executed_action)
+        refuse_unfit(passed, passed.step, self._policy)
         self._missed.append(passed)
 
     def refuse_unsaid(self, executed_action: ArrayLike | None) -> None:
@@ -57,7 +58,7 @@ class Outage:
     def recorded(self, step: int) -> None:
         """The service has all steps up to this one."""
         if self._missed:
-            self._missed = [passed for passed in self._missed if passed.step > step]
+            del self._missed[: max(0, step + 1 - self._missed[0].step)]
 
     def told_by(self, request: RequestT) -> RequestT:
         """The request, telling of all missed steps too."""
@@ -88,14 +89,30 @@ class Outage:
         return len(self._missed)
 
 
-def refuse_past(step: int, reward: float | None, executed_action: ArrayLike | None) -> None:
-    """Refuse step 0 with what only a step before it could have brought.
+def refuse_unfit(said: ActRequest | MissedStep, step: int, policy: PolicyInfo) -> None:
+    """Refuse what the policy cannot take as this step, by the service's own rules; its numbers are finite already.
 
     Raises:
-        InvalidRequest: it came with a reward or an executed action.
+        InvalidRequest: the step is beyond the policy's limit, or 0 and tells of a step before it, or a shape is
+            another than the policy's.
     """
-    if step == 0 and (reward is not None or executed_action is not None):
+    if step >= policy.max_timesteps:
+        raise InvalidRequest(
+            f"step {step} is beyond the limit of policy {policy.name!r}, max_timesteps is {policy.max_timesteps}: "
+            "end the episode and start another"
+        )
+    if step == 0 and (said.reward is not None or said.executed_action is not None):
         raise InvalidRequest("step 0 came with a reward or an executed action, but nothing was before it")
+    _refuse_shape("observation", said.observation, policy.observation.shape, policy)
+    if said.executed_action is not None:
+        _refuse_shape("executed_action", said.executed_action, policy.action.shape, policy)
+
+
+def _refuse_shape(name: str, numbers: ArrayLike, shape: Sequence[int], policy: PolicyInfo) -> None:
+    if np.shape(numbers) != tuple(shape):
+        raise InvalidRequest(
+            f"{name} has shape {list(np.shape(numbers))}, policy {policy.name!r} takes {list(shape)}"
+        )
 
 
 def _numbers(passed: MissedStep) -> int:

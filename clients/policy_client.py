@@ -76,7 +76,7 @@ class PolicyClient:
         )
         self._transport = transport
         self._network: httpx.BaseTransport | None = None
-        self._context_lengths: dict[str, int] = {}
+        self._policies: dict[str, PolicyInfo] = {}
 
     def __enter__(self) -> Self:
         self._network = self._transport or httpx.HTTPTransport(verify=self.access.security())
@@ -108,8 +108,8 @@ class PolicyClient:
         """Start an episode; what is left out is the service's choice (`lamo.wire.StartRequest`)."""
         call = calls.start_episode(_new_episode_id(), policy, target_return, ttl_seconds, labels)
         state = self.send(call)
-        length = self._context_length(state)
-        return Episode(self, Memory(state, context_length=length, start=call, ttl_seconds=ttl_seconds))
+        policy_info = self._policy_of(state)
+        return Episode(self, Memory(state, policy=policy_info, start=call, ttl_seconds=ttl_seconds))
 
     def resume(self, episode_id: str) -> Episode:
         """An episode that was started before this client was.
@@ -122,7 +122,7 @@ class PolicyClient:
             UnknownEpisode: it was never started, has expired, or was deleted.
         """
         state = self.send(calls.episode_state(episode_id))
-        return Episode(self, Memory(state, context_length=self._context_length(state)))
+        return Episode(self, Memory(state, policy=self._policy_of(state)))
 
     def act_together(self, steps: Sequence[NextStep[Episode]]) -> list[ActAnswer | ServiceError]:
         """The next step of each of several episodes, in one request where they fit into one.
@@ -169,12 +169,12 @@ class PolicyClient:
         response = _opened(self._network).handle_request(self.access.request(wanted))
         return wanted.call.read(response.status_code, response.headers, response.read())
 
-    def _context_length(self, state: EpisodeState) -> int:
-        """Of the policy that plays an episode, asked for once: as much as a client has to remember."""
+    def _policy_of(self, state: EpisodeState) -> PolicyInfo:
+        """The policy that plays an episode, asked for once: how much to remember, and what it takes."""
         policy = f"{state.policy}@{state.revision}"
-        if policy not in self._context_lengths:
-            self._context_lengths[policy] = self.policy(policy).context_length
-        return self._context_lengths[policy]
+        if policy not in self._policies:
+            self._policies[policy] = self.policy(policy)
+        return self._policies[policy]
 
 
 class AsyncPolicyClient:
@@ -201,7 +201,7 @@ class AsyncPolicyClient:
         )
         self._transport = transport
         self._network: httpx.AsyncBaseTransport | None = None
-        self._context_lengths: dict[str, int] = {}
+        self._policies: dict[str, PolicyInfo] = {}
         self._asking = anyio.Lock()
 
     async def __aenter__(self) -> Self:
@@ -234,13 +234,13 @@ class AsyncPolicyClient:
         """See `PolicyClient.start`."""
         call = calls.start_episode(_new_episode_id(), policy, target_return, ttl_seconds, labels)
         state = await self.send(call)
-        length = await self._context_length(state)
-        return AsyncEpisode(self, Memory(state, context_length=length, start=call, ttl_seconds=ttl_seconds))
+        policy_info = await self._policy_of(state)
+        return AsyncEpisode(self, Memory(state, policy=policy_info, start=call, ttl_seconds=ttl_seconds))
 
     async def resume(self, episode_id: str) -> AsyncEpisode:
         """See `PolicyClient.resume`."""
         state = await self.send(calls.episode_state(episode_id))
-        return AsyncEpisode(self, Memory(state, context_length=await self._context_length(state)))
+        return AsyncEpisode(self, Memory(state, policy=await self._policy_of(state)))
 
     async def act_together(self, steps: Sequence[NextStep[AsyncEpisode]]) -> list[ActAnswer | ServiceError]:
         """See `PolicyClient.act_together`."""
@@ -276,13 +276,13 @@ class AsyncPolicyClient:
         response = await _opened(self._network).handle_async_request(self.access.request(wanted))
         return wanted.call.read(response.status_code, response.headers, await response.aread())
 
-    async def _context_length(self, state: EpisodeState) -> int:
-        """See `PolicyClient._context_length`; of many episodes started at once, one asks."""
+    async def _policy_of(self, state: EpisodeState) -> PolicyInfo:
+        """See `PolicyClient._policy_of`; of many episodes started at once, one asks."""
         policy = f"{state.policy}@{state.revision}"
         async with self._asking:
-            if policy not in self._context_lengths:
-                self._context_lengths[policy] = (await self.policy(policy)).context_length
-        return self._context_lengths[policy]
+            if policy not in self._policies:
+                self._policies[policy] = await self.policy(policy)
+        return self._policies[policy]
 
 
 NetworkT = TypeVar("NetworkT", httpx.BaseTransport, httpx.AsyncBaseTransport)

@@ -13,8 +13,18 @@ from numpy.typing import ArrayLike
 
 from clients import calls
 from clients.episode import Episode
-from clients.outage import refuse_past
-from lamo.errors import InvalidRequest, ServiceError
+from clients.outage import refuse_unfit
+from lamo.errors import (
+    BodyTooLarge,
+    Conflict,
+    EpisodeEnded,
+    InvalidRequest,
+    MalformedRequest,
+    ServiceError,
+    UnknownEpisode,
+    UnknownPolicy,
+    UnsupportedMediaType,
+)
 from lamo.wire import ActAnswer, ActRequest, EpisodeSummary
 
 DEFAULT_GIVE_UP_SECONDS = 0.5
@@ -23,6 +33,21 @@ DEFAULT_GIVE_UP_SECONDS = 0.5
 PAUSE_SECONDS = 0.05
 """After a request that failed, where the service does not say how long."""
 
+OVER = (
+    BodyTooLarge,
+    Conflict,
+    EpisodeEnded,
+    InvalidRequest,
+    MalformedRequest,
+    UnknownEpisode,
+    UnknownPolicy,
+    UnsupportedMediaType,
+)
+"""Refusals, unless retryable, that every later request would meet too: it would tell of the same timesteps.
+
+Others (a key, an error inside the service, the page of a proxy) say nothing of the timesteps, and may pass.
+"""
+
 
 class RealtimeEpisode:
     """One live episode whose `act` never blocks longer than it is told, and never fails for a bad link.
@@ -30,7 +55,12 @@ class RealtimeEpisode:
     A thread of its own sends the newest timestep, together with those that passed meanwhile as missed ones; it
     connects, sends again, gives a lost episode back and catches up after an outage. So there is one request under
     way at a time, over one connection, and the service gets every timestep in order. Timesteps wait in memory
-    until the service has them.
+    until the service has them, at most as many as the policy's `max_timesteps`, which no episode exceeds.
+
+    What the policy cannot take is refused before it is kept, so that one bad reading ends nothing. Where the
+    service refuses what was kept (`OVER`), the episode is over for this client: a record has no gaps, so nothing
+    after the refused timestep can be recorded either. `act` and `end` raise that error from then on, and send
+    nothing.
 
     `with RealtimeEpisode(client.start("walker")) as episode: ...`; leaving the block stops the thread, and what it
     has not told by then is lost: call `end` before.
@@ -49,6 +79,7 @@ class RealtimeEpisode:
         self._untold: deque[ActRequest] = deque()
         self._answer: ActAnswer | None = None
         self._failure: Exception | None = None
+        self._refusal: Exception | None = None
         self._awaited: int | None = None
         self._unanswered = False
         self._stopped = False
@@ -77,25 +108,28 @@ class RealtimeEpisode:
         service is told of it. After None the next call has to say what was executed instead.
 
         Raises:
-            InvalidRequest: this timestep cannot be sent, and is not kept.
-            ServiceError: the service refused a request in a way that no waiting heals; each refusal is raised once.
+            InvalidRequest: this timestep cannot be sent, and is not kept: `step` stays. Beyond `max_timesteps` that
+                is so for every one to come: end the episode.
+            ServiceError: the service refused a request in a way that no waiting heals. Each refusal is raised once,
+                and what it was about is told again, unless the episode is over by it (see the class).
         """
         if not self._thread.is_alive():
             raise RuntimeError("the episode is not open: use it in a `with` block")
+        self._raise_refusal()
         until = time.monotonic() + within_seconds
         if self._unanswered and executed_action is None:
             raise InvalidRequest(
                 f"executed_action is missing: step {self.step - 1} was not answered in time, say what was executed"
             )
-        refuse_past(self.step, reward, executed_action)
         said = calls.act_request(self.step, observation, reward, executed_action)
+        refuse_unfit(said, self.step, self._episode.policy)
         with self._changed:
             self._untold.append(said)
             self._awaited = self.step
             self.step += 1
             self._changed.notify_all()
             self._changed.wait_for(self._heard, until - time.monotonic())
-            answer, failure = self._answer, self._failure
+            answer, failure = self._answer, self._refusal or self._failure
             self._answer = self._failure = self._awaited = None
         self._unanswered = answer is None or failure is not None
         if failure is not None:
@@ -111,8 +145,14 @@ class RealtimeEpisode:
         truncated: bool = False,
         success: bool | None = None,
     ) -> EpisodeSummary:
-        """End the episode, telling of everything that is still untold first; this waits as `Episode.end` does."""
+        """End the episode, telling of everything that is still untold first; this waits as `Episode.end` does.
+
+        Raises:
+            ServiceError: what the service answered; or the refusal that the episode is over by. Then nothing is
+                sent, and the episode stays as it is recorded until it expires.
+        """
         self._stop()
+        self._raise_refusal()
         self._miss(self._untold)
         self._untold.clear()
         return self._episode.end(
@@ -120,23 +160,30 @@ class RealtimeEpisode:
         )
 
     def _heard(self) -> bool:
-        return self._answer is not None or self._failure is not None
+        return self._answer is not None or self._failure is not None or self._refusal is not None
+
+    def _raise_refusal(self) -> None:
+        if self._refusal is not None:
+            raise self._refusal.with_traceback(None)  # raised at every timestep: its traceback must not grow
 
     def _tell(self) -> None:
-        while (newest := self._newest()) is not None:
+        while self._has_untold():
             try:
-                answer = self._told(newest)
+                answer = self._told(self._newest())
             except Exception as error:  # whatever it is belongs to whoever steers, not to this thread
                 self._wait_after(error)
             else:
                 self._take(answer)
 
-    def _newest(self) -> ActRequest | None:
-        """The timestep to ask for, once there is one; those before it passed. None when the thread is to end."""
+    def _has_untold(self) -> bool:
+        """Wait until there is a timestep to tell of; False when the thread is to end."""
         with self._changed:
-            self._changed.wait_for(lambda: self._stopped or self._untold)
-            if self._stopped:
-                return None
+            self._changed.wait_for(lambda: self._stopped or (self._untold and self._refusal is None))
+            return not self._stopped
+
+    def _newest(self) -> ActRequest:
+        """The timestep to ask for; those before it passed."""
+        with self._changed:
             passed = [self._untold.popleft() for _ in range(len(self._untold) - 1)]
             newest = self._untold[0]
         self._miss(passed)
@@ -160,13 +207,15 @@ class RealtimeEpisode:
                 self.late += 1
 
     def _wait_after(self, error: Exception) -> None:
-        """Pause before the next request; an error that no waiting heals is for the next `act` to raise."""
-        retryable = isinstance(error, ServiceError) and error.retryable
+        """Pause before the next request, if there is one; an error that no waiting heals is for `act` to raise."""
         asked_ms = error.retry_after_ms if isinstance(error, ServiceError) else None
         with self._changed:
-            if not retryable:
+            if not isinstance(error, ServiceError) or (isinstance(error, OVER) and not error.retryable):
+                self._refusal = error
+                self._untold.clear()
+            elif not error.retryable:
                 self._failure = error
-                self._changed.notify_all()
+            self._changed.notify_all()
             self._changed.wait_for(lambda: self._stopped, max(PAUSE_SECONDS, (asked_ms or 0) / 1000))
 
     def _miss(self, passed: Iterable[ActRequest]) -> None:

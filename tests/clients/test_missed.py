@@ -92,6 +92,7 @@ def test_a_long_outage_is_told_of_in_several_requests(connect, url, service, cou
 
 
 def test_images_are_told_of_in_requests_that_a_service_takes(connect, url, service):
+    service.policy["observation"] = service.policy["observation"] | {"shape": [3072]}
     episode = connect(url, encoding="msgpack").start()
     image = np.zeros(3072, np.float32)
     for step in range(8):
@@ -106,6 +107,7 @@ def test_what_was_told_of_without_an_answer_is_told_of_with_what_passed_since(
     connect, url, service, numbers, count
 ):
     """As many steps as one request carries; a later one never asks for the action of a step told of as missed."""
+    service.policy["observation"] = service.policy["observation"] | {"shape": [numbers]}
     episode = connect(url, deadline_seconds=0.4, encoding="msgpack").start()
     image = np.zeros(numbers, np.float32)
     for step in range(count):
@@ -157,6 +159,17 @@ def test_nothing_came_before_step_0(connect, url):
     with pytest.raises(InvalidRequest, match="observation is not finite"):
         episode.miss([float("nan")] * 3)
     assert episode.step == 0
+
+
+def test_what_the_service_would_refuse_is_not_noted(connect, url, service):
+    service.policy["max_timesteps"] = 3
+    episode = connect(url).start()
+    with pytest.raises(InvalidRequest, match=r"observation has shape \[2\], policy 'drift' takes \[3\]"):
+        episode.miss([1.0, 2.0])
+    pass_by(episode, 0, 2)
+    with pytest.raises(InvalidRequest, match=r"step 3 is beyond .*, max_timesteps is 3: end the episode"):
+        episode.miss(shown(3), 0.25, EXECUTED)
+    assert episode.end(0.25, executed_action=EXECUTED, truncated=True).length == 3
 
 
 def test_a_lost_episode_is_given_back_with_the_steps_it_missed(connect, url, service):

@@ -10,7 +10,15 @@ import pytest
 
 from clients.policy_client import PolicyClient
 from clients.realtime import RealtimeEpisode
-from lamo.errors import ContentChanged, InvalidRequest, QueueFull
+from lamo.errors import (
+    ActionNotFinite,
+    ContentChanged,
+    EpisodeEnded,
+    InvalidRequest,
+    NotFound,
+    QueueFull,
+    Unauthorized,
+)
 from tests.clients.link import Link
 
 TICK_SECONDS, BUDGET_SECONDS = 0.02, 0.012
@@ -177,12 +185,77 @@ def test_an_answer_after_its_time_is_counted_and_given_to_nobody(url, service):
     assert not any(told.get("missed") for told in recorded(service, episode_id, 2))
 
 
-def test_what_no_waiting_heals_is_raised_and_the_timestep_is_kept(url, service):
+@pytest.mark.parametrize("error", [Unauthorized("unknown key"), ActionNotFinite("nan"), NotFound("a proxy's page")])
+def test_what_says_nothing_of_the_timesteps_is_raised_and_they_are_told_again(url, service, error):
     with PolicyClient(url) as client, RealtimeEpisode(client.start()) as episode:
-        service.refuse(ContentChanged("step 0 was recorded with other content"))
-        with pytest.raises(ContentChanged):
+        service.refuse(error)
+        with pytest.raises(type(error)):
             episode.act(shown(0), within_seconds=5.0)
         assert episode.act(shown(1), 0.5, FALLBACK, within_seconds=5.0).committed_step == 1
+
+
+@pytest.mark.parametrize("error", [ContentChanged("step 1 was recorded with other content"), EpisodeEnded("over")])
+def test_an_episode_is_over_once_a_timestep_is_refused_for_good_and_nothing_more_is_sent(url, service, error):
+    with PolicyClient(url) as client, RealtimeEpisode(client.start()) as episode:
+        assert episode.act(shown(0), within_seconds=5.0).step == 0
+        service.refuse(error)
+        with pytest.raises(type(error)) as first:
+            episode.act(shown(1), 0.5, within_seconds=5.0)
+        sent, step = len(service.requests), episode.step
+        for _ in range(20):
+            with pytest.raises(type(error), match=str(error)) as refused:
+                episode.act(shown(2), 0.5, within_seconds=5.0)
+        with pytest.raises(type(error)):
+            episode.end(0.5, truncated=True)
+    assert (len(service.requests), episode.step) == (sent, step)
+    assert refused.value is first.value
+    assert len(refused.traceback) < 5  # it is raised at 50 Hz: a traceback that grew would fill the memory
+
+
+def test_a_refusal_that_comes_late_is_raised_by_the_next_act(url, service):
+    with PolicyClient(url) as client, RealtimeEpisode(client.start()) as episode:
+        service.refuse(ContentChanged("step 0 was recorded with other content"))
+        with contextlib.suppress(ContentChanged):
+            episode.act(shown(0), within_seconds=0.0)
+        time.sleep(0.2)
+        with pytest.raises(ContentChanged):
+            episode.act(shown(1), 0.5, within_seconds=5.0)
+
+
+@pytest.mark.parametrize(
+    ("observation", "executed", "words"),
+    [
+        ([1.0, 2.0], FALLBACK, r"observation has shape \[2\], policy 'drift' takes \[3\]"),
+        ([1.0, 2.0, 3.0], [0.5], r"executed_action has shape \[1\], policy 'drift' takes \[2\]"),
+        ([1.0, 2.0, 1e39], FALLBACK, "observation is not finite in float32: 1 of its 3 numbers"),
+    ],
+)
+def test_a_reading_that_the_policy_cannot_take_is_not_kept_and_ends_nothing(
+    url, service, observation, executed, words
+):
+    with PolicyClient(url) as client, RealtimeEpisode(client.start()) as episode:
+        episode.act(shown(0), within_seconds=5.0)
+        with pytest.raises(InvalidRequest, match=words):
+            episode.act(observation, 0.5, executed, within_seconds=5.0)
+        assert episode.act(shown(1), 0.5, within_seconds=5.0).step == 1
+    [episode_id] = service.episodes
+    recorded(service, episode_id, 2)
+
+
+def test_no_more_timesteps_wait_than_an_episode_can_have(link, service):
+    service.policy["max_timesteps"] = 300
+    with PolicyClient(link.url) as client, RealtimeEpisode(client.start(), give_up_seconds=0.1) as episode:
+        link.hold()
+        for step in range(300):
+            told = (0.5, FALLBACK) if step else ()
+            assert episode.act(shown(step), *told, within_seconds=0.0) is None
+        for _ in range(2):
+            with pytest.raises(InvalidRequest, match=r"step 300 is beyond the limit .*, max_timesteps is 300"):
+                episode.act(shown(300), 0.5, FALLBACK, within_seconds=0.0)
+        link.let_pass()
+        assert episode.end(0.5, executed_action=FALLBACK, truncated=True).length == 300
+    [episode_id] = service.episodes
+    recorded(service, episode_id, 300)
 
 
 def test_a_full_service_is_asked_again_when_it_says(url, service):

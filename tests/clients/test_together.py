@@ -5,7 +5,8 @@ from clients.episode import Episode
 from clients.memory import Memory
 from clients.together import NextStep, Together, portions
 from lamo.errors import ContentChanged, QueueFull, StepInFlight, UnreadableAnswer
-from lamo.wire import ActTogetherAnswer, EpisodeState
+from lamo.wire import ActTogetherAnswer, EpisodeState, PolicyInfo
+from tests.clients.fake_service import POLICY
 
 STATE = EpisodeState(
     episode_id="e",
@@ -26,7 +27,7 @@ STATE = EpisodeState(
 
 def steps(count, size=3):
     states = [STATE.model_copy(update={"episode_id": f"e{index}"}) for index in range(count)]
-    episodes = [Episode(None, Memory(state, context_length=4)) for state in states]
+    episodes = [Episode(None, Memory(state, policy=PolicyInfo.model_validate(POLICY))) for state in states]
     return [NextStep(episode, np.full(size, index, np.float32)) for index, episode in enumerate(episodes)]
 
 

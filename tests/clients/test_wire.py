@@ -121,7 +121,7 @@ START = ("policy", "target_return", "ttl_seconds", "labels")
 
 
 def act(name: str) -> Call[ActAnswer]:
-    outage = Outage()
+    outage = Outage(PolicyInfo.model_validate(read_example("policy").answer.body))
     for passed in read_example(name).request.body.get("missed", ()):
         told = with_arrays(passed)
         outage.add(calls.missed_step(**({"executed_action": None} | told)))
