@@ -38,13 +38,16 @@ class Memory:
         start: Call[EpisodeState] | None = None,
         ttl_seconds: int | None = None,
     ) -> None:
-        """A memory of up to the policy's context; `start` is the call that started it, if this client did."""
+        """A memory of up to the policy's context; `start` is the call that started it, if this client did.
+
+        `ttl_seconds` is what it was started with, for a service too old to say so itself.
+        """
         self.started = started
         self.policy = policy
         self.last = started.committed_step
         self.over = False
         self._start = start
-        self._ttl_seconds = ttl_seconds
+        self._ttl_seconds = ttl_seconds if started.ttl_seconds is None else started.ttl_seconds
         self._timesteps: deque[_Remembered] = deque(maxlen=policy.context_length)
         self._episode_return = started.episode_return
         self._return_to_go = started.return_to_go

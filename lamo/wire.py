@@ -243,6 +243,9 @@ class EpisodeState(Answer):
     committed_step: int
     expected_step: int
     labels: dict[str, str]
+    ttl_seconds: int | None = Field(
+        default=None, description="from its last step until it expires; none from an older service"
+    )
     expires_at: float
     ended: bool
 

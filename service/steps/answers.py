@@ -72,6 +72,7 @@ def episode_state(meta: EpisodeMeta) -> EpisodeState:
         committed_step=meta.committed_step,
         expected_step=meta.committed_step + 1,
         labels=meta.labels,
+        ttl_seconds=meta.ttl_seconds,
         expires_at=meta.expires_at,
         ended=meta.ended,
     )

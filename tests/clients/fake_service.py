@@ -28,7 +28,7 @@ from lamo.errors import (
     UnknownPolicy,
 )
 from lamo.packing import MEDIA_TYPE, array_of, is_array, pack
-from lamo.wire import MAX_MISSED
+from lamo.wire import DEFAULT_TTL_SECONDS, MAX_MISSED
 
 POLICY = {
     "name": "drift",
@@ -96,6 +96,7 @@ class FakeService:
         refusals: answers given instead of looking at the next requests; None lets one pass.
         most_bytes: larger bodies are refused.
         item_refusals: the same for the next items of requests for many.
+        older: whether it answers without the fields that came later.
         forgetful: whether an episode is forgotten as soon as it was restored.
         windows: what episodes were restored with, in order.
         delay_seconds: how long an act takes.
@@ -112,6 +113,7 @@ class FakeService:
         self.most_bytes = 1_048_576
         self.delay_seconds = 0.0
         self.item_refusals: deque[ServiceError] = deque()
+        self.older = False
         self.forgetful = False
         self.windows: list[dict[str, Any]] = []
         self.requests: list[str] = []
@@ -305,6 +307,7 @@ class FakeService:
             "committed_step": episode.committed_step,
             "expected_step": episode.committed_step + 1,
             "labels": episode.start.get("labels", {}),
+            **({} if self.older else {"ttl_seconds": episode.start.get("ttl_seconds", DEFAULT_TTL_SECONDS)}),
             "expires_at": 0.0,
             "ended": episode.end is not None,
         }

@@ -106,6 +106,28 @@ def test_what_a_resumed_episode_saw_since_is_enough(connect, url, service):
     assert window["episode_return"] == REWARDS[1] + REWARDS[2] + REWARDS[3]
 
 
+@pytest.mark.parametrize(("older", "ttl"), [(False, {"ttl_seconds": 90}), (True, {})])
+def test_a_resumed_episode_is_given_back_to_live_as_long_as_before(connect, url, service, older, ttl):
+    service.older = older  # it does not say how long that was: the service's choice then
+    episode = connect(url).start(ttl_seconds=90)
+    play(episode, 0, 2)
+    resumed = connect(url).resume(episode.episode_id)
+    play(resumed, 2, 3)
+    service.episodes.clear()
+    play(resumed, 3, 4)
+    [window] = service.windows
+    assert {name: window[name] for name in window if name == "ttl_seconds"} == ttl
+
+
+def test_an_older_service_is_given_back_how_long_its_episode_was_to_live(connect, url, service):
+    service.older = True
+    episode = connect(url).start(ttl_seconds=90)
+    play(episode, 0, 2)
+    service.episodes.clear()
+    play(episode, 2, 3)
+    assert service.windows[0]["ttl_seconds"] == 90
+
+
 @pytest.mark.parametrize("together", [False, True])
 def test_a_resumed_episode_of_which_nothing_was_seen_cannot_be_given_back(connect, url, service, together):
     client = connect(url)
