@@ -8,7 +8,7 @@ import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeVar
 
 import httpx
 
@@ -16,6 +16,8 @@ from clients.encoding import Encoding
 from clients.patience import Patience
 from clients.talk import Try
 from lamo.errors import ConfigError
+
+NetworkT = TypeVar("NetworkT", httpx.BaseTransport, httpx.AsyncBaseTransport)
 
 DEFAULT_DEADLINE_SECONDS = 10.0
 
@@ -128,3 +130,10 @@ def _checked_encoding(encoding: str) -> Encoding:
         return Encoding(encoding)
     except ValueError:
         raise ConfigError(f"encoding {encoding!r} is neither json nor msgpack") from None
+
+
+def opened(network: NetworkT | None) -> NetworkT:
+    """A client's network, which it has in its `with` block only."""
+    if network is None:
+        raise RuntimeError("the client is not open: use it in a `with` block")
+    return network

@@ -9,7 +9,6 @@ proxies of an httpx client cost more time than the request itself.
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -21,21 +20,21 @@ import httpx
 from pydantic import BaseModel
 
 from clients import calls, together
-from clients.access import DEFAULT_DEADLINE_SECONDS, DEFAULT_ENCODING, Access
+from clients.access import DEFAULT_DEADLINE_SECONDS, DEFAULT_ENCODING, Access, opened
+from clients.at_once import at_once
 from clients.calls import Call
 from clients.episode import AsyncEpisode, Episode
+from clients.episode_ids import new_episode_id
 from clients.keep_alive import KeepAlive
 from clients.memory import Memory
 from clients.patience import Patience
-from clients.talk import Pause, Talk, Try, ask
+from clients.talk import Each, Pause, Talk, Try, ask
 from clients.together import NextStep
 from lamo.errors import ServiceError
 from lamo.wire import ActAnswer, EpisodeState, PolicyInfo
 
 AnswerT = TypeVar("AnswerT", bound=BaseModel | None)
 ResultT = TypeVar("ResultT")
-
-EPISODE_ID_BYTES = 20
 
 
 class PolicyClient:
@@ -106,7 +105,7 @@ class PolicyClient:
         labels: Mapping[str, str] | None = None,
     ) -> Episode:
         """Start an episode; what is left out is the service's choice (`lamo.wire.StartRequest`)."""
-        call = calls.start_episode(_new_episode_id(), policy, target_return, ttl_seconds, labels)
+        call = calls.start_episode(new_episode_id(), policy, target_return, ttl_seconds, labels)
         state = self.send(call)
         policy_info = self._policy_of(state)
         return Episode(self, Memory(state, policy=policy_info, start=call, ttl_seconds=ttl_seconds))
@@ -156,6 +155,11 @@ class PolicyClient:
                     time.sleep(wanted.seconds)
                     wanted = next(talk)
                     continue
+                if isinstance(wanted, Each):
+                    for further in wanted.talks:
+                        self.converse(further)
+                    wanted = next(talk)
+                    continue
                 try:
                     answer = self._try(wanted)
                 except (httpx.RequestError, ServiceError) as error:
@@ -166,7 +170,7 @@ class PolicyClient:
             return cast(ResultT, end.value)
 
     def _try(self, wanted: Try) -> object:
-        response = _opened(self._network).handle_request(self.access.request(wanted))
+        response = opened(self._network).handle_request(self.access.request(wanted))
         return wanted.call.read(response.status_code, response.headers, response.read())
 
     def _policy_of(self, state: EpisodeState) -> PolicyInfo:
@@ -232,7 +236,7 @@ class AsyncPolicyClient:
         labels: Mapping[str, str] | None = None,
     ) -> AsyncEpisode:
         """See `PolicyClient.start`."""
-        call = calls.start_episode(_new_episode_id(), policy, target_return, ttl_seconds, labels)
+        call = calls.start_episode(new_episode_id(), policy, target_return, ttl_seconds, labels)
         state = await self.send(call)
         policy_info = await self._policy_of(state)
         return AsyncEpisode(self, Memory(state, policy=policy_info, start=call, ttl_seconds=ttl_seconds))
@@ -263,6 +267,10 @@ class AsyncPolicyClient:
                     await anyio.sleep(wanted.seconds)
                     wanted = next(talk)
                     continue
+                if isinstance(wanted, Each):
+                    await at_once(self.converse, wanted.talks)
+                    wanted = next(talk)
+                    continue
                 try:
                     answer = await self._try(wanted)
                 except (httpx.RequestError, ServiceError) as error:
@@ -273,7 +281,7 @@ class AsyncPolicyClient:
             return cast(ResultT, end.value)
 
     async def _try(self, wanted: Try) -> object:
-        response = await _opened(self._network).handle_async_request(self.access.request(wanted))
+        response = await opened(self._network).handle_async_request(self.access.request(wanted))
         return wanted.call.read(response.status_code, response.headers, await response.aread())
 
     async def _policy_of(self, state: EpisodeState) -> PolicyInfo:
@@ -283,17 +291,3 @@ class AsyncPolicyClient:
             if policy not in self._policies:
                 self._policies[policy] = await self.policy(policy)
         return self._policies[policy]
-
-
-NetworkT = TypeVar("NetworkT", httpx.BaseTransport, httpx.AsyncBaseTransport)
-
-
-def _opened(network: NetworkT | None) -> NetworkT:
-    if network is None:
-        raise RuntimeError("the client is not open: use it in a `with` block")
-    return network
-
-
-def _new_episode_id() -> str:
-    """A random id: a repeated start finds the episode it made, and nobody else's."""
-    return secrets.token_urlsafe(EPISODE_ID_BYTES)

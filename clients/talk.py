@@ -1,12 +1,13 @@
 """Talk: what a client asks of the service and what it does with the answers, written once for both clients. Pure.
 
-A talk is a generator: it yields the tries and pauses it wants, is sent the answers or thrown the errors of its
-tries, and returns what came of it all. The blocking and the asynchronous client differ only in how they wait.
+A talk is a generator: it yields the tries, pauses and further talks it wants, is sent the answers or thrown the
+errors of its tries, and returns what came of it all. The blocking and the asynchronous client differ only in how
+they wait.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -37,7 +38,14 @@ class Pause:
     seconds: float
 
 
-Talk = Generator[Try | Pause, Any, ResultT]
+@dataclass(frozen=True)
+class Each:
+    """Have all of these talks, at once where the client can; none of them raises a ServiceError."""
+
+    talks: Sequence[Talk[None]]
+
+
+Talk = Generator[Try | Pause | Each, Any, ResultT]
 
 
 def ask(call: Call[AnswerT], patience: Patience) -> Talk[AnswerT]:

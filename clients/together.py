@@ -16,7 +16,7 @@ from clients.calls import Call
 from clients.episode import AsyncEpisode, Episode
 from clients.memory import MOST_RESTORES
 from clients.patience import Patience
-from clients.talk import Pause, Talk, Try
+from clients.talk import Each, Pause, Talk, Try
 from lamo.errors import ServiceError, UnreadableAnswer
 from lamo.wire import MAX_ITEMS, ActAnswer, ActItem, ActOutcome, ActTogetherAnswer
 
@@ -126,9 +126,10 @@ class Together(Generic[EpisodeT]):
 
     def _give_back(self, patience: Patience) -> Talk[None]:
         lost, self._lost = self._lost, []
-        for index, error in lost:
-            self._restores[index] += 1
-            yield from self._or_drop(index, self._steps[index].episode.memory.give_back(error, patience))
+        self._restores.update(index for index, _ in lost)
+        giving = [(index, self._steps[index].episode.memory.give_back(error, patience)) for index, error in lost]
+        if giving:
+            yield Each([self._or_drop(index, talk) for index, talk in giving])
 
     def _catch_up(self, patience: Patience) -> Talk[None]:
         """Episodes that missed more than one request carries tell of it in requests of their own."""

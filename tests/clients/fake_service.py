@@ -99,11 +99,11 @@ class FakeService:
         older: whether it answers without the fields that came later.
         forgetful: whether an episode is forgotten as soon as it was restored.
         windows: what episodes were restored with, in order.
-        delay_seconds: how long an act takes.
+        delay_seconds, restore_seconds: how long an act, or a restore, takes.
         requests: method and path of everything that came.
         headers: of everything that came.
         key: without it nothing is answered, if there is one.
-        most_acting: the most acts that were under way at once.
+        most_acting, most_restoring: the most acts, or restores, that were under way at once.
     """
 
     def __init__(self) -> None:
@@ -121,6 +121,9 @@ class FakeService:
         self.key: str | None = None
         self.most_acting = 0
         self._acting = 0
+        self.restore_seconds = 0.0
+        self.most_restoring = 0
+        self._restoring = 0
         self.app = Starlette(
             routes=[
                 Route("/policies", self._guarded(self._policies)),
@@ -186,6 +189,10 @@ class FakeService:
 
     async def _restore(self, request: Request) -> Response:
         sent = await read(request)
+        self._restoring += 1
+        self.most_restoring = max(self.most_restoring, self._restoring)
+        await asyncio.sleep(self.restore_seconds)
+        self._restoring -= 1
         timesteps, known = sent["timesteps"], self.episodes.get(request.path_params["id"])
         if len(timesteps) > self.policy["context_length"]:
             raise InvalidRequest(f"{len(timesteps)} timesteps are more than the policy sees")

@@ -3,8 +3,11 @@
 import numpy as np
 import pytest
 
+from clients.at_once import MOST_TALKS
+from clients.policy_client import PolicyClient
 from clients.together import NextStep
-from lamo.errors import EpisodeEnded, StepConflict, UnknownEpisode
+from lamo.errors import EpisodeEnded, InvalidRequest, StepConflict, UnknownEpisode
+from tests.clients.fake_service import problem
 
 OBSERVATIONS = np.random.default_rng(5).standard_normal((6, 3)).astype(np.float32)
 REWARDS = (0.1, 0.2, 0.3, 0.7, 1e-3, 5.0)
@@ -92,6 +95,24 @@ def test_each_of_many_is_given_back_and_the_others_are_not_disturbed(connect, ur
     assert [answer.step for answer in answers] == [3, 3, 3, 0]
     assert len(service.windows) == 2
     assert {service.episodes[episode.episode_id].committed_step for episode in episodes} == {0, 3}
+
+
+def test_many_lost_at_once_are_given_back_side_by_side_where_the_client_can(connect, url, service):
+    client = connect(url)
+    episodes = [client.start() for _ in range(MOST_TALKS + 4)]
+    client.act_together([NextStep(episode, OBSERVATIONS[0]) for episode in episodes])
+    service.episodes.clear()
+    service.restore_seconds = 0.05
+    service.refusals.extend([None, lambda: problem(InvalidRequest("no such window"))])
+    outcomes = client.act_together([NextStep(episode, OBSERVATIONS[1], 1.0) for episode in episodes])
+    refused = [outcome for outcome in outcomes if isinstance(outcome, InvalidRequest)]
+    assert [str(error) for error in refused] == ["no such window"]  # it takes no other along
+    assert {outcome.step for outcome in outcomes if outcome not in refused} == {1}
+    assert len(service.windows) == len(episodes) - 1
+    if isinstance(client, PolicyClient):
+        assert service.most_restoring == 1
+    else:
+        assert 1 < service.most_restoring <= MOST_TALKS
 
 
 def test_what_a_resumed_episode_saw_since_is_enough(connect, url, service):
