@@ -274,8 +274,9 @@ def _numbers(name: str, value: Any) -> Any:
         raise InvalidRequest(f"{name} is not finite: {int((~finite).sum())} of its {array.size} numbers are not")
     if not array.ndim:
         return float(array)
-    with np.errstate(over="ignore"):
-        finite = np.isfinite(array.astype(np.float32))  # what the service computes with
+    if array.dtype != np.float32:
+        with np.errstate(over="ignore"):
+            finite = np.isfinite(array.astype(np.float32))  # what the service computes with
     if not finite.all():
         raise InvalidRequest(
             f"{name} is not finite in float32: {int((~finite).sum())} of its {array.size} numbers are too large"
