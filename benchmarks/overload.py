@@ -1,6 +1,6 @@
 """Overload: what a service does with five times what it can answer: who is refused, how fast, who waits how long.
 
-    python benchmarks/overload.py [--times 5] [--seconds 10] [--queue-seconds S] [--threads N] [--out F] [--json F]
+    python benchmarks/overload.py [--times 5] [--seconds 20] [--queue-seconds S] [--threads N] [--out F] [--json F]
 
 One service, asked by robots who never ask again when they are refused: first at its capacity, which a closed loop
 finds in the same run, then at so many times that, then at half of it. Requests come as a Poisson process; a latency
@@ -25,11 +25,10 @@ import numpy as np
 from benchmark_policies import DEMO, write_random
 from load.closed_loop import draw_observations
 from load.open_loop import arrivals, freeze_heap
+from load.peer_wire import LAMO_WIRE, Connection, Step
 from load.service_process import serving
 from pages.page import describe_machine, markdown_table
 
-from clients import calls
-from clients.keep_alive import KeepAlive
 from clients.policy_client import AsyncPolicyClient
 from lamo.config import TrunkConfig
 
@@ -55,13 +54,34 @@ HEAD = "load|asked/s|sent late p99 ms|answered/s|p50 ms|p99|refused/s|p50 ms|p99
 
 @dataclass(frozen=True)
 class Asked:
-    """One request: when it was due, on the loop's clock, how late it was sent, how long until its answer, and which
-    it was."""
+    """One request.
+
+    Attributes:
+        due: when it was to be sent, on the performance counter.
+        late_ms: until it was sent: whoever asks shares the cores with whoever answers.
+        latency_ms: from when it was due until its answer.
+    """
 
     due: float
     late_ms: float
     latency_ms: float
     refused: bool
+
+
+@dataclass
+class Robot:
+    """One episode, over a connection of its own."""
+
+    episode_id: str
+    connection: Connection
+    step: int = 0
+
+    async def ask(self, observation: str) -> int:
+        """The status of the answer; a step that got none is asked for again next time."""
+        path, body = LAMO_WIRE.act(Step(self.episode_id, self.step, observation, reward=0.0))
+        status, _ = await self.connection.ask("POST", path, body)
+        self.step += status == 200
+        return status
 
 
 class Robots:
@@ -74,30 +94,29 @@ class Robots:
     def __init__(self, url: str) -> None:
         self.failed = 0
         self._url = url
-        self._network = KeepAlive()
-        self._observations = draw_observations(SLOW, seed=0)
-        self._free: asyncio.Queue[tuple[str, int]] = asyncio.Queue()
+        self._observations = [json.dumps(row.tolist()) for row in draw_observations(SLOW, seed=0)]
+        self._free: asyncio.Queue[Robot] = asyncio.Queue()
 
     async def open(self) -> None:
         """Start every episode."""
+        port = int(self._url.rpartition(":")[2])
         async with AsyncPolicyClient(self._url, deadline_seconds=60.0) as client:
             for _ in range(EPISODES):
-                self._free.put_nowait(((await client.start("slow")).episode_id, 0))
+                self._free.put_nowait(Robot((await client.start("slow")).episode_id, Connection(port)))
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """Hang up."""
-        await self._network.aclose()
+        while not self._free.empty():
+            self._free.get_nowait().connection.close()
 
     async def ask(self, due: float) -> Asked:
         """One step of whichever episode has waited longest."""
-        episode_id, step = await self._free.get()
-        observation = self._observations[step % len(self._observations)]
-        call = calls.act(episode_id, calls.act_request(step, observation, 0.0 if step else None, None))
+        robot = await self._free.get()
         late_ms = 1000 * (time.perf_counter() - due)
-        answer = await self._network.handle_async_request(call.request(self._url, 60.0))
-        self._free.put_nowait((episode_id, step + (answer.status_code == 200)))
-        self.failed += answer.status_code not in (200, 429)
-        return Asked(due, late_ms, 1000 * (time.perf_counter() - due), refused=answer.status_code == 429)
+        status = await robot.ask(self._observations[robot.step % len(self._observations)])
+        self._free.put_nowait(robot)
+        self.failed += status not in (200, 429)
+        return Asked(due, late_ms, 1000 * (time.perf_counter() - due), refused=status == 429)
 
 
 @dataclass(frozen=True)
@@ -118,6 +137,10 @@ class Load:
         latencies = [asked.latency_ms for asked in self.requests if asked.refused == refused]
         return float(np.percentile(latencies, share)) if latencies else float("nan")
 
+    def late_ms(self, share: float) -> float:
+        """A percentile of how late requests were sent."""
+        return float(np.percentile([asked.late_ms for asked in self.requests], share))
+
     def row(self) -> list[str]:
         """The table's."""
         answered, refused = (
@@ -125,8 +148,7 @@ class Load:
             for kind in (False, True)
         )
         asked = len(self.requests) / self.seconds
-        late = float(np.percentile([asked.late_ms for asked in self.requests], 99))
-        numbers = (asked, late, *answered, *refused)
+        numbers = (asked, self.late_ms(99), *answered, *refused)
         return [self.name, *(f"{number:.0f}" for number in numbers), str(self.failed)]
 
 
@@ -158,8 +180,7 @@ async def open_loop(robots: Robots, name: str, rate: float, seconds: float) -> L
     async with asyncio.TaskGroup() as asking:
         tasks = []
         for due in (began + arrivals(rate, seconds)).tolist():
-            # In a thread, since the event loop's own timers are late by up to a millisecond.
-            await asyncio.to_thread(time.sleep, max(0.0, due - time.perf_counter()))
+            await asyncio.sleep(max(0.0, due - time.perf_counter()))
             tasks.append(asking.create_task(robots.ask(due)))
     return Load(name, seconds, [task.result() for task in tasks], robots.failed - failed)
 
@@ -179,9 +200,10 @@ class Outcome:
 
     @property
     def figures(self) -> dict[str, float]:
-        """What is promised."""
+        """What is promised, and whether whoever asked was in time."""
         usual, crowded, after = self.loads
         return {
+            "sent_late_p99_ms": crowded.late_ms(99),
             "refused_p50_ms": crowded.percentile(50, refused=True),
             "refused_p99_ms": crowded.percentile(99, refused=True),
             "admitted_p99_ms": crowded.percentile(99, refused=False),
@@ -203,7 +225,7 @@ async def measure(url: str, times: float, seconds: float) -> Outcome:
     for name, share in (("at capacity", 1.0), (f"{times:g} times that", times), ("half of it, after", 0.5)):
         print(f"{name}: {share * rate:.0f}/s", file=sys.stderr, flush=True)
         loads.append(await open_loop(robots, name, share * rate, seconds))
-    await robots.close()
+    robots.close()
     return Outcome((loads[0], loads[1], loads[2]))
 
 
@@ -241,7 +263,7 @@ def main() -> None:
 def _parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--times", type=float, default=5.0, help="the overload, in capacities")
-    parser.add_argument("--seconds", type=float, default=10.0, help="of each load, after warm-up")
+    parser.add_argument("--seconds", type=float, default=20.0, help="of each load, after warm-up")
     parser.add_argument("--queue-seconds", type=float, default=0.1, help="the service's option")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of a forward pass")
     parser.add_argument("--out", type=Path, help="also write the page here")
