@@ -48,6 +48,8 @@ class Patience:
         self._clock = clock
         self._chance = chance
         self._told: ServiceError | None = None
+        self._reason = ""
+        self._given_seconds = 0.0
         self._began = clock()
 
     @property
@@ -59,7 +61,8 @@ class Patience:
         """Count one more try; how many seconds it may take."""
         self.tries += 1
         left = max(self.deadline_seconds - self.spent_seconds, NEGLIGIBLE_SECONDS)
-        return left / 2 if left > DIVIDED_SECONDS else left
+        self._given_seconds = left / 2 if left > DIVIDED_SECONDS else left
+        return self._given_seconds
 
     def pause_after(self, error: httpx.RequestError | ServiceError) -> float:
         """Seconds to wait before the same request is sent again.
@@ -73,21 +76,28 @@ class Patience:
                 raise error
             self._told = error
             asked_seconds = (error.retry_after_ms or 0) / 1000
-        elif isinstance(error, FINAL):
-            raise self._unreachable(error) from error
+        else:
+            self._note(error)
+            if isinstance(error, FINAL):
+                raise self._unreachable() from error
         left = self.deadline_seconds - self.spent_seconds
         if left <= NEGLIGIBLE_SECONDS or asked_seconds >= left:
-            raise self._exhausted(error) from error
+            raise self._exhausted() from error
         backoff = min(FIRST_PAUSE_SECONDS * 2.0 ** min(self.tries - 1, LAST_DOUBLING), LONGEST_PAUSE_SECONDS)
         pause = max(backoff, asked_seconds) * (1 + self._chance() / 2)
         return min(pause, max(asked_seconds, left / 2))
 
-    def _exhausted(self, error: httpx.RequestError | ServiceError) -> ServiceError:
-        """What is raised when time is up: the last error the service answered, else that it did not."""
-        if not isinstance(error, ServiceError):
-            if self._told is None:
-                return self._unreachable(error)
-            error = self._told
+    def _note(self, error: httpx.RequestError) -> None:
+        """Keep why there was no answer; that the deadline's last moment was too short for one explains nothing."""
+        too_short = isinstance(error, httpx.TimeoutException) and self._given_seconds < DIVIDED_SECONDS
+        if not (too_short and self._reason):
+            self._reason = str(error) or type(error).__name__
+
+    def _exhausted(self) -> ServiceError:
+        """What is raised when time is up: the last error the service answered, else why it did not."""
+        error = self._told
+        if error is None:
+            return self._unreachable()
         return type(error)(
             f"{error.detail} (still so after {self._effort()})",
             committed_step=error.committed_step,
@@ -97,9 +107,8 @@ class Patience:
             trace_id=error.trace_id,
         )
 
-    def _unreachable(self, error: httpx.RequestError) -> ServiceUnreachable:
-        reason = str(error) or type(error).__name__
-        return ServiceUnreachable(f"no answer from {self.url} after {self._effort()}: {reason}")
+    def _unreachable(self) -> ServiceUnreachable:
+        return ServiceUnreachable(f"no answer from {self.url} after {self._effort()}: {self._reason}")
 
     def _effort(self) -> str:
         return f"{self.spent_seconds:.1f} s and {self.tries} {'try' if self.tries == 1 else 'tries'}"

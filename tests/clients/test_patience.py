@@ -94,6 +94,17 @@ def test_a_silent_failure_is_named_for_its_kind():
         tried.pause_after(httpx.ReadTimeout(""))
 
 
+def test_a_moment_too_short_for_an_answer_hides_no_reason():
+    clock = Clock()
+    tried = patience(0.5, clock)
+    tried.begin_try()
+    tried.pause_after(httpx.ConnectError("CERTIFICATE_VERIFY_FAILED"))
+    clock.now += 0.499
+    tried.begin_try()
+    with pytest.raises(ServiceUnreachable, match=r"after 0\.5 s and 2 tries: CERTIFICATE_VERIFY_FAILED"):
+        tried.pause_after(httpx.ReadTimeout("no answer within 0.0 s"))
+
+
 @given(
     deadline=st.floats(0.01, 5000),
     chance=st.floats(0, 1),

@@ -27,6 +27,7 @@ def test_a_service_that_is_told_to_stop_finishes_what_it_began_and_begins_nothin
     checkpoint_directory, tmp_path, layout
 ):
     options = ("--reproducible", "--batch-limit", "8", "--drain-seconds", "1.5", "--grace-seconds", "5", *layout)
+    options += ("--queue-seconds", "5")  # these robots do not try again when a busy machine refuses them
     with serving(checkpoint_directory.parent, tmp_path / "data", *options) as (process, client):
         for robot in range(ROBOTS):
             assert client.put(f"/episodes/robot-{robot}", json={}).status_code == 201
