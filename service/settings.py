@@ -70,6 +70,11 @@ class Settings(BaseSettings):
         description="HTTP worker processes in front of one engine process per device; "
         "with 0 and one device, one process does both",
     )
+    standby: bool = Field(
+        True,
+        description="with several processes, keep one more that has loaded all but the policies, so that an engine "
+        "that dies is soon replaced; it takes the memory of an engine without policies",
+    )
     device: str = Field(
         "auto",
         description="where policies run: auto (cuda where there is one, else cpu), cpu, cuda, cuda:1, ...; "

@@ -17,7 +17,7 @@ _BEAT = True
 
 
 class Child:
-    """A process that has been started.
+    """A process that is kept.
 
     Args:
         name: what logs call it.
@@ -36,6 +36,14 @@ class Child:
         self.beats = 0
         self.failure: str | None = None
 
+    @classmethod
+    def started(cls, name: str, target: Callable[..., None], arguments: tuple[object, ...] = ()) -> Child:
+        """A process that runs."""
+        child = cls(name, target, arguments)
+        child._process.start()
+        child._others.close()
+        return child
+
     @property
     def pid(self) -> int:
         """Its process id."""
@@ -46,10 +54,13 @@ class Child:
         """How it ended; minus the signal that killed it."""
         return self._process.exitcode
 
-    def start(self) -> None:
-        """Start it."""
-        self._process.start()
-        self._others.close()
+    def send(self, order: object) -> bool:
+        """Tell it what to do; whether it was there to be told."""
+        try:
+            self._pipe.send(order)
+        except BrokenPipeError:
+            return False
+        return True
 
     def leave(self) -> None:
         """Tell it to finish what it does and end."""
@@ -72,6 +83,12 @@ class Child:
         self._process.join()
         self._hear()
         self._pipe.close()
+
+    async def told_open(self) -> None:
+        """Return when it has said that it is open."""
+        while not self.opened:
+            await asyncio.sleep(BEAT_SECONDS)
+            self._hear()
 
     async def silent(self, seconds: float) -> None:
         """Return when one that beat before has not done so for as long; what this process slept does not count."""

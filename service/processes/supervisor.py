@@ -14,6 +14,7 @@ import socket
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from service.logs import log_to_stderr
 from service.owners import audit
 from service.owners.owners import read_keyring
 from service.processes.child import Child
+from service.processes.standby import Standby
 from service.settings import Settings
 from service.web import tls
 from service.web.server import listen_in_parts, url_of
@@ -77,6 +79,8 @@ class Supervisor:
         self._listeners = listeners
         self._folder = folder
         self._leaving = asyncio.Event()
+        self._standby = Standby(_engine, kept=settings.standby)
+        self._loading: set[str] = set()
 
     async def run(self) -> None:
         """Serve until a signal comes, or a process cannot be opened at all."""
@@ -88,23 +92,23 @@ class Supervisor:
         async with asyncio.TaskGroup() as kept:
             for index, (device, path) in enumerate(zip(devices, sockets, strict=True)):
                 settings = self._settings.model_copy(update={"device": device})
-                name = f"engine {index} on {device}"
-                kept.create_task(self._keep(name, _engine, settings, self._folder, path))
+                order = settings, self._folder, path
+                kept.create_task(self._keep(partial(self._standby.take, f"engine {index} on {device}", order)))
             for index, listener in enumerate(self._listeners):
                 arguments = (self._settings, listener, self._folder, sockets)
-                kept.create_task(self._keep(f"HTTP worker {index}", _worker, *arguments))
+                kept.create_task(self._keep(partial(Child.started, f"HTTP worker {index}", _worker, arguments)))
             logger.info("listening", extra={"url": url_of(self._listeners[0], self._settings)})
             await self._leaving.wait()
+            self._standby.dismiss()
             for listener in self._listeners:
                 listener.close()
 
-    async def _keep(self, name: str, target: Callable[..., None], *arguments: object) -> None:
+    async def _keep(self, start: Callable[[], Child]) -> None:
         opened, pause = False, FIRST_PAUSE_SECONDS
         while not self._leaving.is_set():
             began = time.monotonic()
-            child = Child(name, target, arguments)
-            child.start()
-            logger.info("process started", extra={"role": name, "pid": child.pid})
+            child = start()
+            logger.info("process started", extra={"role": child.name, "pid": child.pid})
             await self._outlive(child)
             opened = opened or child.opened
             if self._leaving.is_set():
@@ -115,7 +119,7 @@ class Supervisor:
             pause = FIRST_PAUSE_SECONDS if time.monotonic() - began > YOUNG_SECONDS else pause
             logger.error(
                 "process died, starting it again",
-                extra={"role": name, "pid": child.pid, "exit_code": child.exit_code, "pause_seconds": pause},
+                extra={"role": child.name, "pid": child.pid, "exit_code": child.exit_code, "pause_seconds": pause},
             )
             await self._asked_to_leave(pause)
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
@@ -126,17 +130,26 @@ class Supervisor:
         ended = asyncio.create_task(child.ended())
         leaving = asyncio.create_task(self._leaving.wait())
         hung = asyncio.create_task(child.silent(settings.hang_seconds))
+        opening = asyncio.create_task(self._until_open(child))
         await asyncio.wait((ended, leaving, hung), return_when=asyncio.FIRST_COMPLETED)
         if not ended.done() and leaving.done():
             child.leave()
             await asyncio.wait([ended], timeout=settings.drain_seconds + settings.grace_seconds + LEAVE_SECONDS)
-        for waiting in (leaving, hung):
+        for waiting in (leaving, hung, opening):
             waiting.cancel()
         if not ended.done():
             logger.error("process hangs, killing it", extra={"role": child.name, "pid": child.pid})
             child.kill()
         await ended
         mark_process_dead(child.pid, str(self._folder))  # type: ignore[no-untyped-call]
+
+    async def _until_open(self, child: Child) -> None:
+        """Once nothing is loading any more, there is time to load for an engine's death."""
+        self._loading.add(child.name)
+        await child.told_open()
+        self._loading.discard(child.name)
+        if not self._loading:
+            self._standby.prepare()
 
     async def _asked_to_leave(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
@@ -152,10 +165,14 @@ class Supervisor:
         self._leaving.set()
 
 
-def _engine(settings: Settings, folder: Path, path: Path, supervisor: Connection) -> None:
+def _engine(supervisor: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; the supervisor passes it on
     from service.processes.engine_process import serve_engine  # noqa: PLC0415 - torch, which no other process needs
 
+    try:
+        settings, folder, path = supervisor.recv()
+    except EOFError:
+        return  # the service ended without need of it
     serve_engine(settings, folder, path, supervisor)
 
 

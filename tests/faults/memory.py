@@ -36,6 +36,7 @@ class Memory:
 
     processes: Callable[[], Mapping[str, int]]
     lives: dict[tuple[str, int], list[tuple[float, float]]] = field(default_factory=lambda: defaultdict(list))
+    _failure: Exception | None = None
 
     def __post_init__(self) -> None:
         self._over = Event()
@@ -45,8 +46,11 @@ class Memory:
         self._thread.start()
 
     def finish(self) -> None:
+        """Stop, and raise what kept it from looking."""
         self._over.set()
         self._thread.join()
+        if self._failure is not None:
+            raise self._failure
 
     def table(self) -> list[tuple[str, int, float, float]]:
         """Role, lives, largest MB, growth in MB per minute; not a number where no life was long enough."""
@@ -72,11 +76,14 @@ class Memory:
         return max(size for life in self._of(role) for _, size in life)
 
     def _sample(self) -> None:
-        while not self._over.wait(SAMPLE_SECONDS):
-            for role, pid in self.processes().items():
-                size = resident_mb(pid)
-                if size:
-                    self.lives[role, pid].append((time.monotonic(), size))
+        try:
+            while not self._over.wait(SAMPLE_SECONDS):
+                for role, pid in self.processes().items():
+                    size = resident_mb(pid)
+                    if size:
+                        self.lives[role, pid].append((time.monotonic(), size))
+        except Exception as error:
+            self._failure = error
 
 
 def resident_mb(pid: int) -> float:

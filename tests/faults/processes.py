@@ -218,9 +218,10 @@ class Replica:
         return int(started[-1])
 
     def events(self, name: str) -> list[dict[str, Any]]:
-        """What it logged under a name, of all its lives."""
-        lines = [json.loads(line) for line in self._log.read_text().splitlines() if line.startswith("{")]
-        return [line for line in lines if line.get("event") == name]
+        """What it logged under a name, of all its lives; a line that is being written is left for later."""
+        lines = self._log.read_text().splitlines(keepends=True)
+        events = [json.loads(line) for line in lines if f'"{name}"' in line and line.endswith("}\n")]
+        return [event for event in events if event["event"] == name]
 
     def tracebacks(self) -> int:
         return self._log.read_text().count("Traceback")

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -35,10 +36,12 @@ class Running:
 
     def pid(self, name: str) -> int:
         """Of the process that was started last under a name."""
-        events = [json.loads(line) for line in self._log.read_text().splitlines()]
-        return [event["pid"] for event in events if event["event"] == "process started" and event["role"] == name][
-            -1
-        ]
+        return [event["pid"] for event in self._events("process started") if event["role"] == name][-1]
+
+    def standby(self) -> int:
+        """Of the process that waits to become an engine, once it is there."""
+        wait_until(lambda: bool(self._events("standby started")))
+        return self._events("standby started")[-1]["pid"]
 
     def fresh(self) -> httpx.Client:
         """A client with a connection of its own, which any worker may have taken."""
@@ -47,6 +50,10 @@ class Running:
     def ready(self) -> bool:
         with self.fresh() as client:
             return client.get("/readyz").status_code == 200
+
+    def _events(self, name: str) -> list[dict[str, Any]]:
+        events = [json.loads(line) for line in self._log.read_text().splitlines()]
+        return [event for event in events if event["event"] == name]
 
 
 @contextmanager
@@ -93,7 +100,7 @@ def kill_worker(service: Running, pid: int) -> list[list[float]]:
 
 def kill_engine(service: Running) -> list[list[float]]:
     """Whoever waits is told to ask again; the next engine recalls the episode, and the client carries on."""
-    engine = service.pid("engine 0 on cpu")
+    engine, standby = service.pid("engine 0 on cpu"), service.standby()
     os.kill(engine, signal.SIGSTOP)
     answers = []
     with service.fresh() as client:
@@ -121,7 +128,7 @@ def kill_engine(service: Running) -> list[list[float]]:
     asyncio.run(carried())
     with service.fresh() as client:
         actions = [act(client, step).json()["action"] for step in range(7, 10)]
-    assert service.pid("engine 0 on cpu") != engine
+    assert service.pid("engine 0 on cpu") == standby
     return actions
 
 
@@ -179,6 +186,12 @@ def test_two_engines_share_the_episodes_and_nothing_outlives_a_killed_supervisor
         text = client.get("/metrics").text
         assert "lamo_steps_total 8.0" in text
         assert 'lamo_active_episodes{policy="small"' in text
+
+        standby = service.standby()
+        os.kill(standby, signal.SIGKILL)  # nobody needs it alive
+        os.kill(engines[1], signal.SIGKILL)
+        wait_until(lambda: service.pid("engine 1 on cpu") not in (standby, *engines))
+        wait_until(service.ready)
 
         family = below(service.process.pid)
         redis = int((data / "redis.pid").read_text())
