@@ -134,13 +134,9 @@ class Memory:
             return calls.restore_window(state, self._ttl_seconds, self._episode_return, timesteps)
         if self._start is not None and self.last < 0:
             return self._start
-        raise type(error)(
+        raise error.saying(
             f"the service lost episode {state.episode_id}, and this client cannot give it back: it resumed the "
-            f"episode at step {state.expected_step} and has seen no answer since",
-            committed_step=error.committed_step,
-            expected_step=error.expected_step,
-            request_id=error.request_id,
-            trace_id=error.trace_id,
+            f"episode at step {state.expected_step} and has seen no answer since"
         )
 
 

@@ -95,17 +95,9 @@ class Patience:
 
     def _exhausted(self) -> ServiceError:
         """What is raised when time is up: the last error the service answered, else why it did not."""
-        error = self._told
-        if error is None:
+        if self._told is None:
             return self._unreachable()
-        return type(error)(
-            f"{error.detail} (still so after {self._effort()})",
-            committed_step=error.committed_step,
-            expected_step=error.expected_step,
-            retry_after_ms=error.retry_after_ms,
-            request_id=error.request_id,
-            trace_id=error.trace_id,
-        )
+        return self._told.saying(f"{self._told.detail} (still so after {self._effort()})")
 
     def _unreachable(self) -> ServiceUnreachable:
         return ServiceUnreachable(f"no answer from {self.url} after {self._effort()}: {self._reason}")

@@ -114,6 +114,12 @@ class ServiceError(LamoError):
         self.request_id = request_id
         self.trace_id = trace_id
 
+    def saying(self, detail: str) -> Self:
+        """The same error in other words."""
+        error = type(self)(detail)
+        vars(error).update(vars(self) | {"detail": detail})
+        return error
+
     def problem(self) -> dict[str, str | int | bool]:
         """This error as an RFC 9457 problem document; fields that are not known are left out."""
         document: dict[str, str | int | bool] = {

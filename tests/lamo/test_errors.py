@@ -40,6 +40,14 @@ def test_a_proxys_answer_becomes_an_error_of_its_status() -> None:
     assert str(ServiceError.from_problem(418, {"committed_step": True})) == "the service answered 418"
 
 
+def test_other_words_change_nothing_else() -> None:
+    error = ServiceError.from_problem(422, {"detail": "odd", "retryable": True, "trace_id": "t1"})
+    again = error.saying("odd (still so after 3 s)")
+    assert type(again) is errors.InvalidRequest
+    assert str(again) == "odd (still so after 3 s)"
+    assert again.problem() == error.problem() | {"detail": "odd (still so after 3 s)"}
+
+
 def test_the_drawing_of_the_tree_shows_every_error() -> None:
     drawn = errors.__doc__ or ""
     missing = [
