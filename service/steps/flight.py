@@ -23,6 +23,7 @@ class Act:
         attempts: how often the store's decision sent it back to be decided anew.
         begun: whether inference has begun for it.
         resolved: whether it was answered or refused.
+        alarm: goes off at its deadline.
     """
 
     name: EpisodeName
@@ -38,6 +39,7 @@ class Act:
     attempts: int = 0
     begun: bool = False
     resolved: bool = False
+    alarm: asyncio.TimerHandle | None = None
     _waits: list[Wait] = field(default_factory=list)
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -91,6 +92,7 @@ class Waiting:
         self._under_way[act.name.owner] += 1
         self._queues.add(act)
         self._counted(1)
+        self._watch(act)
         self.changed.set()
 
     def withdraw(self, act: Act) -> None:
@@ -157,6 +159,16 @@ class Waiting:
             for act in acts:
                 self.refuse(act, InternalError("the service failed on this step"))
 
+    def _watch(self, act: Act) -> None:
+        """Refuse it when its deadline passes, not when the device is free again."""
+        if act.deadline < math.inf:
+            seconds = max(0.0, act.deadline - time.monotonic())
+            act.alarm = asyncio.get_running_loop().call_later(seconds, self._look, act)
+
+    def _look(self, act: Act) -> None:
+        if not act.begun and self.still_wanted(act):
+            self._watch(act)  # somebody with more time has joined it
+
     def _check_limit(self, caller: Caller) -> None:
         under_way, most = self._under_way[caller.owner], caller.limits.in_flight
         if most is not None and under_way >= most:
@@ -173,6 +185,8 @@ class Waiting:
         self.refuse(given_way, QueueFull(full, retry_after_ms=50))
 
     def _release(self, act: Act) -> None:
+        if act.alarm is not None:
+            act.alarm.cancel()
         self.flight.remove(act)
         self._leave_owner(act.name.owner)
         self._free(act)
