@@ -148,7 +148,7 @@ class Supervisor:
         self._loading.add(child.name)
         await child.told_open()
         self._loading.discard(child.name)
-        if not self._loading:
+        if not self._loading and not self._leaving.is_set():
             self._standby.prepare()
 
     async def _asked_to_leave(self, seconds: float) -> None:
