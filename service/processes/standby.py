@@ -33,10 +33,13 @@ class Standby:
     def take(self, name: str, order: object) -> Child:
         """A process that becomes an engine now: the one that waited, or a new one where it is not there or died."""
         child, self._waiting = self._waiting, None
-        if child is None or not child.send(order):
-            child = Child.started(name, self._target)
-            child.send(order)
-        child.name = name
+        if child is not None and child.send(order):
+            child.name = name
+            return child
+        if child is not None:
+            logger.warning("standby had died", extra={"pid": child.pid, "exit_code": child.exit_code})
+        child = Child.started(name, self._target)
+        child.send(order)
         return child
 
     def dismiss(self) -> None:
