@@ -3,7 +3,8 @@
     python benchmarks/restart.py [--kills 5] [--out F]
 
 One service with an HTTP worker before an engine; its engine is killed again and again, each time when nothing loads
-any more. The wait is that of one `act` of the Python client, its tries and pauses included. Memory is what all
+any more. The wait is that of one `act` of the Python client, its tries and pauses included, and the pause of the
+supervisor, which doubles from 0.1 s for an engine that died before it was 30 s old. Memory is what all
 processes of the service hold together, pages they share counted once (PSS), without its Redis.
 """
 

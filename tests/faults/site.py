@@ -90,11 +90,12 @@ class Site:
 
 
 @contextmanager
-def opened(size: Size, redis_server: str | None = None) -> Iterator[Site]:
+def opened(size: Size, redis_server: str | None = None, options: Sequence[str] = ()) -> Iterator[Site]:
     """A site whose replicas are ready; nothing of it is left behind.
 
     Args:
         redis_server: the program; the one that the service itself would start if not given.
+        options: more of `lamo-serve`'s, for both replicas.
     """
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lamo-faults-")))
@@ -106,8 +107,8 @@ def opened(size: Size, redis_server: str | None = None) -> Iterator[Site]:
         redis_link.start()
         policies = write_policies(folder / "policies")
         url = f"redis://127.0.0.1:{redis_link.port}/0"
-        first = Replica(policies, folder / "first.log", "--redis-url", url, "--workers", "2")
-        second = Replica(policies, folder / "second.log", "--redis-url", url)
+        first = Replica(policies, folder / "first.log", "--redis-url", url, "--workers", "2", *options)
+        second = Replica(policies, folder / "second.log", "--redis-url", url, *options)
         link, relay = Link(thread, first.port), Relay(thread, [first.port])
         link.start()
         relay.start()

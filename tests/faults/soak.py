@@ -28,6 +28,9 @@ KILL_SECONDS = 20.0
 
 STEPS = 100
 
+OPTIONS = ("--cached-episodes", "256")
+"""Little more than play at a time: a cache that fills for half an hour would look like a leak."""
+
 ROLES = ("HTTP worker 0", "HTTP worker 1", "engine 0 on cpu")
 
 
@@ -134,7 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Soak and print the tables; 1 if anything was lost, doubled, changed, answered 500, or grew."""
     options = _parse_options(arguments)
     size = Size(options.episodes // len(TARGETS), STEPS)
-    with opened(size) as site:
+    with opened(size, options=OPTIONS) as site:
         before = site.tracebacks()
         soak = Soak(site, options.seed)
         site.undisturbed  # noqa: B018 - played now, while nothing happens
