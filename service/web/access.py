@@ -24,6 +24,7 @@ CLIENT_LEFT = 499
 def log(arrival: Arrival, status: int) -> None:
     """Tell how a request went: at debug if it was served, at info if it was refused, at warning if we failed.
 
+    A probe that hears "not ready" hears what it asked for: it is told at info.
     A refused key that the audit log only counts is told at debug, so that no flood of them fills this log either.
 
     Args:
@@ -51,6 +52,8 @@ def log(arrival: Arrival, status: int) -> None:
 
 
 def _weight(arrival: Arrival, status: int) -> tuple[int, str]:
+    if status == 503 and arrival.path == "/readyz":
+        return logging.INFO, "not ready"
     if status >= 500:
         return logging.WARNING, "request failed"
     if status == CLIENT_LEFT:

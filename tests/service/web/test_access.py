@@ -100,6 +100,8 @@ async def test_each_kind_of_outcome_has_its_level(serve, log, monkeypatch):
 
         monkeypatch.setattr(service.lifecycle.acting._episodes, "read", broken)
         await service.client.get(f"/episodes/{episode}")
+        service.lifecycle.draining = True
+        await service.client.get("/readyz")
     told = [(line["level"], line["event"], line["path"], line.get("kinds", [])) for line in lines(log)]
     assert told == [
         ("debug", "request served", "/episodes/{episode_id}", []),
@@ -108,6 +110,7 @@ async def test_each_kind_of_outcome_has_its_level(serve, log, monkeypatch):
         ("info", "request refused", "none of ours", ["not-found"]),
         ("info", "request refused", "/policies/{name}", ["unknown-policy"]),
         ("warning", "request failed", "/episodes/{episode_id}", ["internal"]),
+        ("info", "not ready", "/readyz", []),
     ]
     assert not [line for line in ours(log) if "s3cret-key" in line]
 
