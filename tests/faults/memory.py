@@ -52,17 +52,29 @@ class Memory:
         if self._failure is not None:
             raise self._failure
 
-    def table(self) -> list[tuple[str, int, float, float]]:
-        """Role, lives, largest MB, growth in MB per minute; not a number where no life was long enough."""
+    def table(self) -> list[tuple[str, int, float, float, float]]:
+        """Role, lives, largest MB, growth in MB per minute, and in the second half; see `growth`."""
         roles = sorted({role for role, _ in self.lives})
-        return [(role, len(self._of(role)), self._largest(role), self.growth(role)) for role in roles]
+        return [
+            (role, len(self._of(role)), self._largest(role), self.growth(role), self.growth(role, skipped=0.5))
+            for role in roles
+        ]
 
-    def growth(self, role: str) -> float:
-        """The slope that fits all long lives of a role after their warm-up, each from a level of its own."""
+    def growth(self, role: str, *, skipped: float = 0.0) -> float:
+        """The slope that fits all long lives of a role after their warm-up, each from a level of its own.
+
+        Args:
+            skipped: the share of each life, after its warm-up, that is left out too: what settles grows less and
+                less, what leaks does not.
+
+        Returns:
+            MB per minute; not a number where no life was long enough.
+        """
         product = square = 0.0
         for life in self._of(role):
             times, sizes = np.array(life).T
-            late = times >= times[0] + WARM_UP_SECONDS
+            begin = times[0] + WARM_UP_SECONDS
+            late = times >= begin + skipped * max(0.0, times[-1] - begin)
             if late.any() and np.ptp(times[late]) >= JUDGED_SECONDS:
                 centred = times[late] - times[late].mean()
                 product += float(centred @ sizes[late])

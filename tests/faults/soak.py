@@ -31,6 +31,8 @@ STEPS = 100
 OPTIONS = ("--cached-episodes", "256")
 """Little more than play at a time: a cache that fills for half an hour would look like a leak."""
 
+HEAD = ("process", "lives", "largest MB", "MB per minute", "in the second half")
+
 ROLES = ("HTTP worker 0", "HTTP worker 1", "engine 0 on cpu")
 
 
@@ -120,15 +122,15 @@ def report(soak: Soak, errors: int) -> str:
         ("longest gap ms", f"{1000 * work.longest_wait:.0f}"),
     ]
     memory = [
-        (role, str(lives), f"{largest:.0f}", f"{growth:+.2f}")
-        for role, lives, largest, growth in soak.memory.table()
+        (role, str(lives), f"{largest:.0f}", f"{growth:+.2f}", f"{later:+.2f}")
+        for role, lives, largest, growth, later in soak.memory.table()
     ]
-    return "\n\n".join([columns(facts), columns([("process", "lives", "largest MB", "MB per minute"), *memory])])
+    return "\n\n".join([columns(facts), columns([HEAD, *memory])])
 
 
 def faultless(soak: Soak, errors: int) -> bool:
     """Whether nothing was lost, doubled, changed or leaked, and nothing failed."""
-    growths = [growth for *_, growth in soak.memory.table() if not math.isnan(growth)]
+    growths = [growth for *_, growth, _ in soak.memory.table() if not math.isnan(growth)]
     steady = max(growths, default=math.inf) <= GROWTH_MB_PER_MINUTE
     return steady and not (soak.lost or soak.doubled or soak.unequal or errors or soak.workload.failure)
 
