@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,30 +11,18 @@ import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.errors import Unsatisfiable
 
-from service.processes.app import create_app
-from service.settings import Settings
-from service.web.server import Server, http_config, listen, url_of
+from tests.service.test_process import serving
 
 EXAMPLES = 12
 
 
 @pytest.fixture(scope="module")
-def schema(checkpoint_directory: Path, redis_url: str) -> Iterator[object]:
-    """The document of a service that listens, from its own mouth."""
-    chosen = {"policies": checkpoint_directory.parent, "redis_url": redis_url, "device": "cpu", "batch_limit": 2}
-    options = Settings.read(chosen)
-    app = create_app(options)
-    listener = listen("127.0.0.1", 0)
-    config = http_config(app, options, app.intake.refuse)
-    server = Server(config, drain=lambda: None, over=lambda: False, drain_seconds=0)
-    thread = threading.Thread(target=lambda: asyncio.run(server.serve([listener])), daemon=True)
-    thread.start()
-    while not server.started:  # a read of the document would wait for it no longer than ten seconds
-        assert thread.is_alive()
-        time.sleep(0.01)
-    yield schemathesis.openapi.from_url(f"{url_of(listener, options)}/openapi.json")
-    server.should_exit = True
-    thread.join()
+def schema(checkpoint_directory: Path, redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
+    """The document of a service in a process of its own, from its own mouth."""
+    data = tmp_path_factory.mktemp("openapi") / "data"
+    options = ("--redis-url", redis_url, "--batch-limit", "2")
+    with serving(checkpoint_directory.parent, data, *options) as (_, client):
+        yield schemathesis.openapi.from_url(str(client.base_url.join("/openapi.json")))
 
 
 # schemathesis' own pytest marks need an older pytest: its strategies are asked here for each operation by hand.
