@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import logging
 import re
 import time
+from collections import Counter
 
 from lamo.wire import EPISODE_ID_PATTERN
 from service.web.arrival import Arrival
@@ -21,21 +23,49 @@ CLIENT_LEFT = 499
 """nginx's number for a client that did not wait for its answer."""
 
 
-def log(arrival: Arrival, status: int) -> None:
-    """Tell how a request went: at debug if it was served, at info if it was refused, at warning if we failed.
+WINDOW_SECONDS = 1.0
 
-    A probe that hears "not ready" hears what it asked for: it is told at info.
-    A refused key that the audit log only counts is told at debug, so that no flood of them fills this log either.
+LINES_PER_WINDOW = 20
+"""Of each event and status, in each process; the others are told as a number."""
 
-    Args:
-        arrival: the request, with what it was refused for.
-        status: what it was answered, `CLIENT_LEFT` if nobody was there any more.
-    """
-    level, event = _weight(arrival, status)
-    if not logger.isEnabledFor(level):
-        return
+
+class AccessLog:
+    """The log of one process' requests; no flood of refusals or failures fills it, nor spends its time on lines."""
+
+    def __init__(self) -> None:
+        self._told: Counter[tuple[int, str, int]] = Counter()
+
+    def tell(self, arrival: Arrival, status: int) -> None:
+        """Tell how a request went: at debug if it was served, at info if it was refused, at warning if we failed.
+
+        A probe that hears "not ready" hears what it asked for: it is told at info.
+        A refused key that the audit log only counts is told at debug: no flood of them fills this log either.
+
+        Args:
+            arrival: the request, with what it was refused for.
+            status: what it was answered, `CLIENT_LEFT` if nobody was there any more.
+        """
+        level, event = _weight(arrival, status)
+        if logger.isEnabledFor(level) and (level == logging.DEBUG or self._has_room(level, event, status)):
+            fields = _fields(arrival, status)
+            logger.log(level, event, extra={name: value for name, value in fields.items() if value})
+
+    def _has_room(self, level: int, event: str, status: int) -> bool:
+        if not self._told:
+            asyncio.get_running_loop().call_later(WINDOW_SECONDS, self._close)
+        self._told[level, event, status] += 1
+        return self._told[level, event, status] <= LINES_PER_WINDOW
+
+    def _close(self) -> None:
+        for (level, event, status), count in self._told.items():
+            if count > LINES_PER_WINDOW:
+                logger.log(level, f"{event}, further", extra={"status": status, "times": count - LINES_PER_WINDOW})
+        self._told.clear()
+
+
+def _fields(arrival: Arrival, status: int) -> dict[str, object]:
     path, episode = _without_secrets(arrival.path)
-    fields = {
+    return {
         "method": arrival.method,
         "path": path,
         "episode": episode,
@@ -48,7 +78,6 @@ def log(arrival: Arrival, status: int) -> None:
         "owner": arrival.owner,
         "client": _address(arrival.client),
     }
-    logger.log(level, event, extra={name: value for name, value in fields.items() if value})
 
 
 def _weight(arrival: Arrival, status: int) -> tuple[int, str]:

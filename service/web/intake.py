@@ -8,7 +8,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lamo import packing
 from lamo.errors import BodyTooLarge, ServiceError
-from service.web import access
+from service.web.access import CLIENT_LEFT, AccessLog
 from service.web.admission import Admission
 from service.web.arrival import Arrival, Header
 from service.web.bodies import check_encoding, check_media_type, wants_msgpack
@@ -32,6 +32,7 @@ class Intake:
         self._admission = admission
         self._problems = problems
         self._max_body_bytes = max_body_bytes
+        self._log = AccessLog()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -48,13 +49,13 @@ class Intake:
             elif not sender.finished:
                 raise  # else Starlette raises again what it has answered with a problem, which is in the log
         finally:
-            access.log(arrival, sender.status)
+            self._log.tell(arrival, sender.status)
 
     def refuse(self, refusal: ServiceError, client: str | None) -> tuple[tuple[Header, ...], bytes]:
         """Log and count the refusal of a request that never came whole; its problem document, after its headers."""
         arrival = Arrival(client=client)
         document = self._problems.document(arrival, refusal)
-        access.log(arrival, refusal.status)
+        self._log.tell(arrival, refusal.status)
         return ((b"content-type", MEDIA_TYPE.encode()), *arrival.ids), json.dumps(document).encode()
 
     async def _answer(self, scope: Scope, arrival: Arrival, receive: Receive, send: Send) -> None:
@@ -115,7 +116,7 @@ class _Sender:
         self._arrival = arrival
         self.started = False
         self.finished = False
-        self.status = access.CLIENT_LEFT
+        self.status = CLIENT_LEFT
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":

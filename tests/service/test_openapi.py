@@ -17,7 +17,9 @@ EXAMPLES = 12
 
 
 @pytest.fixture(scope="module")
-def schema(checkpoint_directory: Path, redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
+def schema(
+    checkpoint_directory: Path, redis_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[object]:
     """The document of a service in a process of its own, from its own mouth."""
     data = tmp_path_factory.mktemp("openapi") / "data"
     options = ("--redis-url", redis_url, "--batch-limit", "2")

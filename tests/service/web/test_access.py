@@ -14,6 +14,7 @@ import pytest
 from redis.exceptions import ResponseError
 
 from service.logs import JsonLines
+from service.web.access import LINES_PER_WINDOW
 from service.web.traces import Trace
 from tests.service.conftest import OBSERVATION
 from tests.service.listening import listening
@@ -53,6 +54,25 @@ def ours(log: io.StringIO) -> list[str]:
 
 def lines(log: io.StringIO) -> list[dict]:
     return [line for line in map(json.loads, log.getvalue().splitlines()) if line["logger"] == "service.web.access"]
+
+
+async def test_a_flood_of_refusals_is_told_in_a_few_lines_and_a_number(serve, log, monkeypatch):
+    monkeypatch.setattr("service.web.access.WINDOW_SECONDS", 0.3)
+    many = 3 * LINES_PER_WINDOW
+    async with serve() as service:
+        answers = await asyncio.gather(*(service.client.get("/episodes/none") for _ in range(many)))
+        assert {answer.status_code for answer in answers} == {404}
+        assert (await service.client.get("/episodes/ ")).status_code == 422
+        await asyncio.sleep(0.4)
+        await service.client.get("/episodes/none")
+    told = [(line["event"], line["status"], line.get("times")) for line in lines(log) if line["status"] >= 400]
+    refused = [("request refused", 404, None)]
+    assert told == [
+        *LINES_PER_WINDOW * refused,
+        ("request refused", 422, None),
+        ("request refused, further", 404, many - LINES_PER_WINDOW),
+        *refused,
+    ]
 
 
 async def test_a_request_is_told_with_its_ids_and_the_time_it_took(serve, log):
