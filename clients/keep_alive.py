@@ -22,6 +22,12 @@ PORTS = {"http": 80, "https": 443}
 class KeepAlive(httpx.AsyncBaseTransport):
     """As many connections as there are calls at once; a call that is over leaves its connection to the next.
 
+    A connection that dies in silence, as a roaming robot's does, costs the try that finds out. Those that lie idle
+    by then may have died with it: they are closed, so that no further try spends its time on one of them.
+
+    A connection that dies in silence, as a roaming robot's does, costs the try that finds out. Those that lie idle
+    by then may have died with it: they are closed, so that the next try does not spend its time on one of them.
+
     A try's timeout covers the connection, the request and the answer together. `security` is what https
     connections are checked by.
     """
@@ -41,6 +47,7 @@ class KeepAlive(httpx.AsyncBaseTransport):
             async with asyncio.timeout(seconds):
                 return await self._exchange(request)
         except TimeoutError:
+            await self.aclose()
             raise httpx.ReadTimeout(f"no answer within {seconds:.1f} s", request=request) from None
         except httptools.HttpParserError as error:
             raise httpx.RemoteProtocolError(str(error), request=request) from error

@@ -28,6 +28,7 @@ from clients.episode_ids import new_episode_id
 from clients.keep_alive import KeepAlive
 from clients.memory import Memory
 from clients.patience import Patience
+from clients.renewed_pool import RenewedPool
 from clients.talk import Each, Pause, Talk, Try, ask
 from clients.together import NextStep
 from lamo.errors import ServiceError
@@ -78,7 +79,7 @@ class PolicyClient:
         self._policies: dict[str, PolicyInfo] = {}
 
     def __enter__(self) -> Self:
-        self._network = self._transport or httpx.HTTPTransport(verify=self.access.security())
+        self._network = self._transport or RenewedPool(self.access.security())
         return self
 
     def __exit__(

@@ -18,6 +18,7 @@ from clients.episode import AsyncEpisode
 from clients.keep_alive import KeepAlive
 from clients.policy_client import AsyncPolicyClient, PolicyClient
 from tests.clients.fake_service import FakeService, propose
+from tests.faults.link import Link, LoopThread
 
 
 class Lossy(httpx.BaseTransport, httpx.AsyncBaseTransport):
@@ -110,6 +111,15 @@ def listener(listening: Listener) -> Listener:
 @pytest.fixture
 def service(listener: Listener) -> FakeService:
     return listener.service
+
+
+@pytest.fixture
+def link(listener: Listener) -> Iterator[Link]:
+    """A way to the fake service that can be cut, silent or away."""
+    with LoopThread() as thread:
+        link = Link(thread, listener.port)
+        link.start()
+        yield link
 
 
 @pytest.fixture

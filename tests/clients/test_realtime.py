@@ -19,7 +19,6 @@ from lamo.errors import (
     QueueFull,
     Unauthorized,
 )
-from tests.clients.link import Link
 
 TICK_SECONDS, BUDGET_SECONDS = 0.02, 0.012
 SLACK_SECONDS = 0.1
@@ -33,21 +32,15 @@ def long_episodes(service):
     service.policy["max_timesteps"] = 100_000
 
 
-@pytest.fixture
-def link(listener):
-    with Link(listener.port) as link:
-        yield link
-
-
 @contextlib.contextmanager
 def away_now_and_then(link, away_seconds, every_seconds):
     over = threading.Event()
 
     def go_away():
         while not over.wait(every_seconds - away_seconds):
-            link.hold()
+            link.go_away()
             time.sleep(away_seconds)
-            link.let_pass()
+            link.come_back()
 
     thread = threading.Thread(target=go_away, daemon=True)
     thread.start()
@@ -121,11 +114,11 @@ def test_every_timestep_is_recorded_through_a_link_that_is_away_now_and_then(lin
 def test_an_outage_longer_than_a_request_can_tell_of_is_caught_up_with(link, service):
     with PolicyClient(link.url) as client, RealtimeEpisode(client.start(), give_up_seconds=0.1) as episode:
         assert episode.act(shown(0), within_seconds=5.0).step == 0
-        link.hold()
+        link.go_away()
         link.cut()
         for step in range(1, 601):
             assert episode.act(shown(step), 0.5, FALLBACK, within_seconds=0.0) is None
-        link.let_pass()
+        link.come_back()
         answer = episode.act(shown(601), 0.5, FALLBACK, within_seconds=5.0)
         assert (answer.step, answer.committed_step) == (601, 601)
     [episode_id] = service.episodes
@@ -135,10 +128,10 @@ def test_an_outage_longer_than_a_request_can_tell_of_is_caught_up_with(link, ser
 
 def test_the_end_tells_of_everything_that_is_still_untold(link, service):
     with PolicyClient(link.url) as client, RealtimeEpisode(client.start(), give_up_seconds=0.1) as episode:
-        link.hold()
+        link.go_away()
         for step in range(10):
             episode.act(shown(step), 0.5 if step else None, FALLBACK if step else None, within_seconds=0.0)
-        threading.Timer(0.3, link.let_pass).start()
+        threading.Timer(0.3, link.come_back).start()
         assert episode.end(0.5, executed_action=FALLBACK, terminated=True).length == 10
     [episode_id] = service.episodes
     recorded(service, episode_id, 10)
@@ -245,14 +238,14 @@ def test_a_reading_that_the_policy_cannot_take_is_not_kept_and_ends_nothing(
 def test_no_more_timesteps_wait_than_an_episode_can_have(link, service):
     service.policy["max_timesteps"] = 300
     with PolicyClient(link.url) as client, RealtimeEpisode(client.start(), give_up_seconds=0.1) as episode:
-        link.hold()
+        link.go_away()
         for step in range(300):
             told = (0.5, FALLBACK) if step else ()
             assert episode.act(shown(step), *told, within_seconds=0.0) is None
         for _ in range(2):
             with pytest.raises(InvalidRequest, match=r"step 300 is beyond the limit .*, max_timesteps is 300"):
                 episode.act(shown(300), 0.5, FALLBACK, within_seconds=0.0)
-        link.let_pass()
+        link.come_back()
         assert episode.end(0.5, executed_action=FALLBACK, truncated=True).length == 300
     [episode_id] = service.episodes
     recorded(service, episode_id, 300)

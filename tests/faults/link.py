@@ -56,6 +56,7 @@ class LoopThread:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.sleep(0)  # what was aborted is closed now
 
 
 class Link:
@@ -111,15 +112,21 @@ class Link:
         self._silenced |= self._writers
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError):
+        ends = {writer}
+        try:
             beyond_reader, beyond = await asyncio.open_connection("127.0.0.1", self.target)
-            self._writers |= {writer, beyond}
+            ends.add(beyond)
+            self._writers |= ends
             async with asyncio.TaskGroup() as pumping:
                 pumping.create_task(self._pump(reader, beyond))
                 pumping.create_task(self._pump(beyond_reader, writer))
-            self._writers -= {writer, beyond}
-            self._silenced -= {writer, beyond}
-        writer.transport.abort()
+        except OSError:
+            pass  # there is nobody beyond
+        finally:
+            self._writers -= ends
+            self._silenced -= ends
+            for end in ends:
+                end.transport.abort()
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Until either end closes: then both are closed."""
