@@ -8,6 +8,7 @@ RESULTS ?= build/bench
 PEERS  ?=           # options of benchmarks/peers.py
 SECONDS ?= 300      # of fuzz
 MINUTES ?= 30       # of make soak
+SOAK   ?=           # options of make soak
 FAULTS ?=           # options of make faults
 BIN    := $(VENV)/bin
 CORES   = $(shell $(PYTHON) -c 'import os; print(os.cpu_count())')
@@ -45,7 +46,7 @@ faults: setup         ## Kill, cut, pause, repeat: the fault matrix on this mach
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.matrix $(FAULTS)
 
 soak: setup           ## 200 episodes at a time for MINUTES, a kill every 20 s, the memory of every process watched
-	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.soak --minutes $(MINUTES)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.soak --minutes $(MINUTES) $(SOAK)
 
 store-machine: setup  ## The store against a dictionary, forty times as long as in `make test`: ten minutes
 	$(BIN)/python -m pytest -q tests/service/test_store_machine.py --hypothesis-profile=long

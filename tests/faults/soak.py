@@ -1,6 +1,6 @@
 """The soak: 200 episodes at a time, and a kill every 20 s; at the end nothing is lost and nothing has grown.
 
-python -m tests.faults.soak [--minutes 30] [--episodes 200] [--seed 0]
+python -m tests.faults.soak [--minutes 30] [--episodes 200] [--kill-seconds 20] [--seed 0]
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ from tests.faults.site import Site, opened
 from tests.faults.verdict import doubled_steps, lost_steps, recorded_of, same_bits
 from tests.faults.workload import Played, Size, Workload
 
-KILL_SECONDS = 20.0
-
 STEPS = 100
+
+MARGIN_SECONDS = 20.0
+"""That a process may need to be there, in the shortest soak whose memory can be judged."""
 
 OPTIONS = ("--cached-episodes", "256")
 """Little more than play at a time: a cache that fills for half an hour would look like a leak."""
@@ -56,18 +57,19 @@ class Soak:
         self.workload = Workload(site.relay.url, site.size, on_round=self._judge)
         self.memory = Memory(self._processes)
 
-    def run(self, seconds: float) -> None:
-        """Until the time is over and the evaluation under way is played."""
+    def run(self, seconds: float, kill_seconds: float) -> None:
+        """Until the time is over and the evaluation under way is played, with a kill after each `kill_seconds`."""
         self._site.redis.begin_file_anew()
         self._site.relay.targets = (self._site.first.port, self._site.second.port)
         self.workload.begin()
         self.memory.begin()
         until = time.monotonic() + seconds
         try:
-            while time.monotonic() < until - KILL_SECONDS and self.workload.failure is None:
-                time.sleep(KILL_SECONDS)
-                with self._quiet:
-                    self._kill(self._random.choice(("redis", *ROLES)))
+            while (left := until - time.monotonic()) > 0 and self.workload.failure is None:
+                time.sleep(min(left, kill_seconds))
+                if left > kill_seconds:
+                    with self._quiet:
+                        self._kill(self._random.choice(("redis", *ROLES)))
         finally:
             self.workload.finish()
             self.memory.finish()
@@ -143,7 +145,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         before = site.tracebacks()
         soak = Soak(site, options.seed)
         site.undisturbed  # noqa: B018 - played now, while nothing happens
-        soak.run(60 * options.minutes)
+        soak.run(60 * options.minutes, options.kill_seconds)
         errors = site.tracebacks() - before + soak.workload.outcomes["500"]
         print(report(soak, errors))
         if soak.workload.failure is not None:
@@ -155,9 +157,10 @@ def _parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--episodes", type=int, default=200, help="at a time")
+    parser.add_argument("--kill-seconds", type=float, default=20.0, help="between two kills; inf: none")
     parser.add_argument("--seed", type=int, default=0, help="of what is killed when")
     options = parser.parse_args(arguments)
-    if 60 * options.minutes < WARM_UP_SECONDS + JUDGED_SECONDS + KILL_SECONDS:
+    if 60 * options.minutes < WARM_UP_SECONDS + JUDGED_SECONDS + MARGIN_SECONDS:
         parser.error(f"--minutes is {options.minutes:g}: no memory can be judged in less than 3")
     return options
 
