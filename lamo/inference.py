@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Callable
+from threading import Lock
 
 import numpy as np
 import torch
@@ -20,6 +21,9 @@ from lamo.linear import joined
 from lamo.model import LamoModel, MlpEmbedding, MlpHead
 from lamo.packed import Packed
 from lamo.trunk import Block
+
+_compiling = Lock()
+"""TorchScript compiles a class that two threads ask for twice, and fails. So do changes of the warnings' filter."""
 
 
 class Memory:
@@ -105,7 +109,7 @@ def _compiled(network: scripted.Network) -> Callable[..., Tensor]:
     """
     if sys.version_info >= (3, 14) or not network.timesteps.is_cpu:
         return network
-    with warnings.catch_warnings():
+    with _compiling, warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         compiled: Callable[..., Tensor] = torch.jit.script(network)
     return compiled

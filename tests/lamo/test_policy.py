@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,8 @@ from lamo.normalization import Normalization
 from lamo.policy import Policy
 from lamo.rollout import EpisodePlan, Turn, play
 from lamo.window import EpisodeWindow
+
+ROOT = Path(__file__).parents[2]
 
 
 class Drift:
@@ -96,6 +100,27 @@ def test_a_loaded_policy_gives_the_same_bits_as_the_one_that_was_saved(
     for step in range(20):
         window = policy.begin(float(step)).observe(np.full(5, step / 7, np.float32))
         assert loaded.propose([window]).tobytes() == policy.propose([window]).tobytes()
+
+
+LOADING_AT_ONCE = """
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from lamo.policy import Policy
+
+sys.setswitchinterval(1e-5)
+with ThreadPoolExecutor(4) as threads:
+    for policy in threads.map(Policy.load, [Path(sys.argv[1])] * 4):
+        print(policy.revision)
+"""
+
+
+def test_policies_are_loaded_in_several_threads_at_once(checkpoint_directory: Path) -> None:
+    """In a process that has not compiled any of their classes yet."""
+    command = [sys.executable, "-c", LOADING_AT_ONCE, str(checkpoint_directory)]
+    ended = subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert ended.returncode == 0, ended.stderr
+    assert len(set(ended.stdout.split())) == 1
 
 
 def test_bfloat16_is_close_to_float32(checkpoint_directory: Path) -> None:
