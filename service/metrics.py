@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from prometheus_client import (
     CollectorRegistry,
@@ -17,6 +18,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 _SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+_Together = Literal["livesum", "livemax", "livemostrecent"]
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
@@ -34,59 +36,41 @@ class Metrics:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self._folder = folder
         self.registry = CollectorRegistry()
-        registry = self.registry
-        self.act_seconds = Histogram(
-            "lamo_act_seconds",
-            "From receipt of an act to its answer",
-            ("policy", "owner", "code"),
-            buckets=_SECONDS,
-            registry=registry,
+        self.act_seconds = self._seconds(
+            "lamo_act_seconds", "From receipt of an act to its answer", "policy", "owner", "code"
         )
         self._act_seconds: dict[tuple[str, ...], Histogram] = {}
         self.queue_seconds = self._seconds("lamo_queue_seconds", "An act's wait until a batch took it")
         self.recall_seconds = self._seconds("lamo_recall_seconds", "Reading a batch's missing windows from Redis")
         self.infer_seconds = self._seconds("lamo_infer_seconds", "One forward pass, collation included")
         self.commit_seconds = self._seconds("lamo_commit_seconds", "Committing a batch to Redis")
-        self.queue_depth = Gauge(
-            "lamo_queue_depth", "Acts waiting for a batch", registry=registry, multiprocess_mode="livesum"
+        self.queue_depth = self._gauge("lamo_queue_depth", "Acts waiting for a batch", "livesum")
+        self.batch_size = Histogram(
+            "lamo_batch_size", "Acts in a forward pass", buckets=_ROWS, registry=self.registry
         )
-        self.batch_size = Histogram("lamo_batch_size", "Acts in a forward pass", buckets=_ROWS, registry=registry)
-        self.steps = Counter("lamo_steps_total", "Steps committed", registry=registry)
-        self.missed = Counter(
-            "lamo_missed_total", "Timesteps recorded that passed without an answer", registry=registry
-        )
-        self.replays = Counter("lamo_replays_total", "Acts answered from the record", registry=registry)
-        self.conflicts = Counter("lamo_conflicts_total", "Acts and ends refused with 409", registry=registry)
-        self.refusals = Counter(
-            "lamo_refusals_total", "Requests refused, by kind of error", ("reason",), registry=registry
-        )
-        self.active_episodes = Gauge(
+        self.steps = self._counter("lamo_steps_total", "Steps committed")
+        self.missed = self._counter("lamo_missed_total", "Timesteps recorded that passed without an answer")
+        self.replays = self._counter("lamo_replays_total", "Acts answered from the record")
+        self.conflicts = self._counter("lamo_conflicts_total", "Acts and ends refused with 409")
+        self.refusals = self._counter("lamo_refusals_total", "Requests refused, by kind of error", "reason")
+        self.active_episodes = self._gauge(
             "lamo_active_episodes",
             "Episodes under way whose window this engine holds",
-            ("policy", "revision"),
-            registry=registry,
-            multiprocess_mode="livesum",
+            "livesum",
+            "policy",
+            "revision",
         )
-        self.cache_hits = Counter("lamo_cache_hits_total", "Acts whose window the engine held", registry=registry)
-        self.cache_misses = Counter("lamo_cache_misses_total", "Acts whose episode was read", registry=registry)
-        self.redis_up = Gauge(
-            "lamo_redis_up",
-            "Whether Redis answered the last command",
-            registry=registry,
-            multiprocess_mode="livemostrecent",
-        )
-        self.policy_info = Gauge(
+        self.cache_hits = self._counter("lamo_cache_hits_total", "Acts whose window the engine held")
+        self.cache_misses = self._counter("lamo_cache_misses_total", "Acts whose episode was read")
+        self.redis_up = self._gauge("lamo_redis_up", "Whether Redis answered the last command", "livemostrecent")
+        self.policy_info = self._gauge(
             "lamo_policy_info",
             "1 for the revision of each policy that new episodes get, 0 for one that they got before",
-            ("policy", "revision", "task", "device", "dtype", "hop"),
-            registry=registry,
-            multiprocess_mode="livemax",
+            "livemax",
+            *("policy", "revision", "task", "device", "dtype", "hop"),
         )
-
-        self.policy_load_failures = Counter(
-            "lamo_policy_load_failures_total",
-            "Revisions found on disk that could not be loaded while serving",
-            registry=registry,
+        self.policy_load_failures = self._counter(
+            "lamo_policy_load_failures_total", "Revisions found on disk that could not be loaded while serving"
         )
 
     def act_seconds_of(self, policy: str, owner: str, status: int) -> Histogram:
@@ -96,9 +80,6 @@ class Metrics:
             self._act_seconds[labels] = self.act_seconds.labels(*labels)
         return self._act_seconds[labels]
 
-    def _seconds(self, name: str, documentation: str) -> Histogram:
-        return Histogram(name, documentation, buckets=_SECONDS, registry=self.registry)
-
     def render(self) -> bytes:
         """The exposition text."""
         if self._folder is None:
@@ -106,3 +87,13 @@ class Metrics:
         together = CollectorRegistry()
         MultiProcessCollector(together, str(self._folder))  # type: ignore[no-untyped-call]
         return generate_latest(together)
+
+    def _seconds(self, name: str, documentation: str, *labels: str) -> Histogram:
+        return Histogram(name, documentation, labels, buckets=_SECONDS, registry=self.registry)
+
+    def _counter(self, name: str, documentation: str, *labels: str) -> Counter:
+        return Counter(name, documentation, labels, registry=self.registry)
+
+    def _gauge(self, name: str, documentation: str, together: _Together, *labels: str) -> Gauge:
+        """A gauge that several processes tell `together`: as the sum, the largest or the newest of the living."""
+        return Gauge(name, documentation, labels, registry=self.registry, multiprocess_mode=together)
