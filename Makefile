@@ -49,7 +49,7 @@ soak: setup           ## 200 episodes at a time for MINUTES, a kill every 20 s, 
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.soak --minutes $(MINUTES) $(SOAK)
 
 store-machine: setup  ## The store against a dictionary, forty times as long as in `make test`: ten minutes
-	$(BIN)/python -m pytest -q tests/service/test_store_machine.py --hypothesis-profile=long
+	$(BIN)/python -m pytest -q tests/service/test_store_machine.py --hypothesis-profile=long --timeout 2400
 
 lint: setup           ## Style, formatting and import rules
 	$(BIN)/ruff check .
