@@ -92,6 +92,12 @@ class Connection(HttpToolsProtocol):
         if self._received and not self.transport.is_closing():  # the request goes on
             self._weigh()
 
+    def on_message_begin(self) -> None:
+        """A request begins; the clock of one that came with the end of the request before starts here."""
+        super().on_message_begin()
+        if self._due == math.inf:
+            self._due, self._received = self.loop.time() + self._limits.seconds, 1
+
     def on_headers_complete(self) -> None:
         """Begin to answer."""
         if len(self.headers) > MAX_HEADERS or self._received > MAX_HEAD_BYTES < self._head_bytes():

@@ -134,11 +134,19 @@ async def test_whoever_is_slow_is_cut_off_and_whoever_waits_for_us_is_not(serve,
             "half a body": [act + b"content-length: 100\r\n\r\n", b"{"],
             "half a chunk": [act + b"transfer-encoding: chunked\r\n\r\n", b"5\r\nab"],
             "an empty line between two requests": [b"GET /healthz HTTP/1.1\r\n\r\n", b"\r\n"],
+            "half a head behind a request": [b"GET /healthz HTTP/1.1\r\n\r\nGET /hea"],
+            "half a body behind a request": [
+                b"GET /healthz HTTP/1.1\r\n\r\n" + act + b"content-length: 100\r\n\r\n{"
+            ],
         }
         ended = await asyncio.gather(*(dribble(service, pieces) for pieces in slow.values()))
         answers = dict(zip(slow, ended, strict=True))
         assert answers.pop("nothing") == b""
         assert answers.pop("an empty line between two requests").startswith(b"HTTP/1.1 200")
+        for name in ("half a head behind a request", "half a body behind a request"):
+            first, _, second = answers[name].partition(b"}")
+            assert first.startswith(b"HTTP/1.1 200"), name
+            answers[name] = second
         for name, answer in answers.items():
             assert problem(answer) == (408, "request-timeout"), name
         held_engine.let_go.set()
