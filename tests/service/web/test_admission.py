@@ -225,3 +225,20 @@ async def test_one_client_may_hold_keys_of_two_owners(serve, disk):
         episode = await lab.start()
         assert (await plant.act(episode, 0)).status_code == 404
         assert (await lab.act(episode, 0)).status_code == 200
+
+
+async def test_nobody_makes_a_probe_read_a_body(serve, disk):
+    """Nor any other request that has no use for one: a megabyte of small numbers takes half a second to read."""
+    key = disk.add("lab", "read")
+    async with serve(keys=disk.path) as service:
+        unread = {"content": b"\xc1", "headers": {"content-type": "application/msgpack"}}  # what would be a 400
+        for method, path, status in (
+            ("GET", "/healthz", 200),
+            ("GET", "/readyz", 200),
+            ("POST", "/healthz", 405),
+            ("PUT", "/readyz", 405),
+        ):
+            answer = await service.client.request(method, path, **unread)
+            assert answer.status_code == status, (method, path)
+        unread["headers"] |= bearer(key)
+        assert (await service.client.request("GET", "/policies", **unread)).status_code == 200
