@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+from contextlib import suppress
 from logging.handlers import WatchedFileHandler
 from pathlib import Path
 
@@ -30,6 +31,28 @@ def tell(event: str, caller: Caller | None = None, **fields: object) -> None:
     logger.info(event, extra={**told, "pid": os.getpid()})
 
 
+class _LastingFile(WatchedFileHandler):
+    """A file that is opened anew if it was moved away; what cannot be written is told on standard error.
+
+    The library's own raises where the file cannot be looked at or opened anew: to whoever starts an episode.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Append a line."""
+        try:
+            super().emit(record)
+        except OSError:
+            self._give_up()
+            self.handleError(record)
+
+    def _give_up(self) -> None:
+        """Close what has unwritten bytes; the next line opens the file."""
+        if self.stream is not None:
+            with suppress(OSError):
+                self.stream.close()
+            self.stream = None  # as the library does
+
+
 def write_to(path: Path | None) -> None:
     """Send this process's lines to a file that several processes append to; None leaves them in the log.
 
@@ -42,7 +65,7 @@ def write_to(path: Path | None) -> None:
     if path is None:
         return
     try:
-        handler = WatchedFileHandler(path, encoding="utf-8")  # appends, and a line is one write
+        handler = _LastingFile(path, encoding="utf-8")  # appends, and a line is one write
     except OSError as error:
         raise ConfigError(f"audit log {path} cannot be written to: {error.strerror or error}") from error
     handler.setFormatter(JsonLines())

@@ -64,7 +64,10 @@ class KeysFile:
         """Look again and again, beside the event loop."""
         while True:
             await asyncio.sleep(LOOK_SECONDS)
-            await asyncio.to_thread(self.look)
+            try:
+                await asyncio.to_thread(self.look)
+            except Exception:  # else a key that is taken back would stay good for ever
+                logger.exception("the keys file could not be looked at")
 
     def _take(self, keyring: Keyring, state: tuple[int, ...] | None) -> None:
         before, self.keyring, self._read = self.keyring, keyring, state

@@ -71,10 +71,10 @@ class Owners(BaseModel):
         """
         try:
             owners = cls.model_validate(tomllib.loads(text))
-        except tomllib.TOMLDecodeError as error:
-            raise ConfigError(f"keys file {path} is not TOML: {error}") from error
         except ValidationError as error:
             raise ConfigError(f"keys file {path} cannot be used: {_sentence(error)}") from None
+        except (ValueError, RecursionError) as error:  # of too long numbers, too deep lists
+            raise ConfigError(f"keys file {path} is not TOML: {error}") from error
         for key_id, count in Counter(key.id for _, key in owners.all_keys()).items():
             if count > 1:
                 raise ConfigError(f"keys file {path} has key {key_id!r} more than once")

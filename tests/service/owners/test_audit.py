@@ -6,6 +6,7 @@ import json
 import logging
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -102,6 +103,34 @@ def test_a_file_that_was_moved_away_is_opened_anew(tmp_path):
     audit.tell("second", Caller())
     assert json.loads((tmp_path / "audit.log.1").read_text())["event"] == "first"
     assert json.loads(path.read_text())["event"] == "second"
+
+
+@pytest.mark.usefixtures("own_logger")
+def test_a_file_that_cannot_be_opened_anew_keeps_nobody_from_acting(tmp_path, capsys):
+    folder = tmp_path / "audit"
+    folder.mkdir()
+    audit.write_to(folder / "audit.log")
+    folder.rename(tmp_path / "away")
+    for _ in range(2):
+        audit.tell("lost", Caller())
+    assert capsys.readouterr().err.count("No such file or directory") == 2
+    folder.mkdir()
+    audit.tell("found", Caller())
+    assert json.loads((folder / "audit.log").read_text())["event"] == "found"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+@pytest.mark.usefixtures("own_logger")
+def test_a_full_disk_keeps_nobody_from_acting_while_the_file_is_moved_away(tmp_path, capsys):
+    path = tmp_path / "audit.log"
+    path.symlink_to("/dev/full")
+    audit.write_to(path)
+    audit.tell("lost", Caller())
+    path.unlink()
+    for event in ("lost too", "found"):
+        audit.tell(event, Caller())
+    assert "No space left on device" in capsys.readouterr().err
+    assert json.loads(path.read_text().splitlines()[-1])["event"] == "found"
 
 
 @pytest.mark.usefixtures("own_logger")

@@ -63,7 +63,11 @@ def test_a_file_that_is_being_written_is_left_alone_until_it_stays_as_it_is(disk
     assert known(keys, kept, cut_off) == [True, True]
 
 
-@pytest.mark.parametrize("broken", ["[owners", "", "[owners.lab]\nlimit = 3\n", None], ids=str)
+@pytest.mark.parametrize(
+    "broken",
+    ["[owners", "", "[owners.lab]\nlimit = 3\n", "a = " + 10_000 * "[", None],
+    ids=lambda broken: str(broken)[:9],
+)
 def test_a_broken_file_locks_nobody_out_and_lets_nobody_in_and_is_told_once(disk, broken, caplog):
     held = disk.add("lab")
     keys = opened(disk.path)
@@ -113,3 +117,23 @@ async def test_it_is_watched_beside_the_event_loop(disk, monkeypatch):
     after = disk.add("lab")
     await asyncio.sleep(0.05)
     assert known(keys, after) == [False]
+
+
+@pytest.mark.anyio
+async def test_a_look_that_fails_is_not_the_last_one(disk, monkeypatch, caplog):
+    held = disk.add("lab")
+    keys = opened(disk.path)
+    monkeypatch.setattr(keys_file, "LOOK_SECONDS", 0.01)
+    read_keyring = keys_file.read_keyring
+
+    def short_of_memory(path):
+        monkeypatch.setattr(keys_file, "read_keyring", read_keyring)
+        raise MemoryError
+
+    monkeypatch.setattr(keys_file, "read_keyring", short_of_memory)
+    later = disk.add("lab")
+    async with watched(keys):
+        async with asyncio.timeout(5):
+            while known(keys, held, later) != [True, True]:
+                await asyncio.sleep(0.01)
+    assert "the keys file could not be looked at" in caplog.text

@@ -60,6 +60,8 @@ def test_what_is_not_said_is_act_and_read_on_every_policy_without_limits(tmp_pat
             f'[[owners.lab.keys]]\nid = "{KEY_ID}"\nsha256 = "{KEY}"',
             "owners.lab.keys.0.sha256: string should match",
         ),
+        ("owners = " + 10_000 * "[", "is not TOML: maximum recursion depth exceeded"),
+        ("owners = " + 5000 * "1", "is not TOML: Exceeds the limit"),
         (ENTRY + ENTRY.replace("lab", "b"), f"has key '{KEY_ID}' more than once"),
     ],
     ids=lambda value: value[:30],
