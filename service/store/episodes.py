@@ -249,13 +249,16 @@ def _stored(
 ) -> StoredEpisode | StoreUnavailable | None:
     if not raw or remaining_ms < 0:
         return None
-    fields = {field.decode(): value.decode() for field, value in raw.items()}
-    if fields["schema"] not in (str(SCHEMA), str(SHORT_SCHEMA)):
-        return StoreUnavailable(
-            f"episode {name.id!r} is recorded in schema {fields['schema']}, "
-            f"this service reads {SCHEMA} and {SHORT_SCHEMA}"
-        )
-    return StoredEpisode(_meta(name, fields, remaining_ms), ring or b"")
+    try:
+        fields = {field.decode(): value.decode() for field, value in raw.items()}
+        if fields["schema"] not in (str(SCHEMA), str(SHORT_SCHEMA)):
+            return StoreUnavailable(
+                f"episode {name.id!r} is recorded in schema {fields['schema']}, "
+                f"this service reads {SCHEMA} and {SHORT_SCHEMA}"
+            )
+        return StoredEpisode(_meta(name, fields, remaining_ms), ring or b"")
+    except (KeyError, ValueError) as error:  # not an answer of ours, and no reason to fail others' episodes
+        return StoreUnavailable(f"the record of episode {name.id!r} is damaged: {type(error).__name__} {error}")
 
 
 def _meta(name: EpisodeName, fields: Mapping[str, str], remaining_ms: int) -> EpisodeMeta:

@@ -140,6 +140,30 @@ async def test_an_episode_of_another_schema_is_not_read_and_keeps_nobody_else_fr
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize(
+    "damage",
+    [
+        ("HDEL", "schema"),
+        ("HDEL", "epoch"),
+        ("HSET", "step", "none"),
+        ("HSET", "labels", "{"),
+        ("HSET", "policy", b"\xff"),
+    ],
+    ids=str,
+)
+async def test_a_damaged_record_keeps_nobody_else_from_being_read(redis_url, damage):
+    async with open_store(redis_url) as store:
+        episodes, theirs, ours = Episodes(store), meta_of(secrets.token_hex(8)), meta_of(secrets.token_hex(8))
+        for meta in (theirs, ours):
+            await episodes.start(meta, b"x")
+        await store.read([(damage[0], keys(theirs.name)[0], *damage[1:])])
+        damaged, read = await episodes.read([theirs.name, ours.name])
+        assert isinstance(damaged, StoreUnavailable)
+        assert f"the record of episode '{theirs.episode_id}' is damaged" in damaged.detail
+        assert read.meta.epoch == ours.epoch
+
+
+@pytest.mark.anyio
 async def test_what_is_no_redis_url_is_refused_without_its_password():
     with pytest.raises(ConfigError, match="redis_url cannot be used") as refused:
         async with open_store("ftp://robot:secret@host"):
