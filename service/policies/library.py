@@ -77,7 +77,7 @@ class Library:
             self._refuse_hidden(name, limits)
             outcome = await self._obtain((name, revision))
             if outcome is None:
-                raise self._unknown(name, revision)
+                raise self._unknown(name, revision, limits)
             if isinstance(outcome, CheckpointError):
                 raise RevisionNotLoaded(str(outcome), retry_after_ms=_milliseconds(REFUSED_SECONDS))
             served = outcome
@@ -98,7 +98,7 @@ class Library:
             return served.description
         found = await asyncio.to_thread(self._engine.folder.find, name, revision)
         if found is None:
-            raise self._unknown(name, revision)
+            raise self._unknown(name, revision, limits)
         try:
             config, normalization = await asyncio.to_thread(checkpoint.read_description, found.directory)
         except CheckpointError as error:
@@ -195,7 +195,10 @@ class Library:
         if before is not None and before.revision == at.revision:
             self._complaints.pop(name, None)
             return
-        served = await self._obtain((name, at.revision))
+        key = name, at.revision
+        if self._refused.get(key, (0.0, None))[1] is None:
+            self._refused.pop(key, None)  # somebody asked for it before it was there
+        served = await self._obtain(key)
         if isinstance(served, ServedPolicy):
             self._engine.revisions.make_current(served)
             if before is not None:
@@ -215,8 +218,8 @@ class Library:
                 await self._engine.unload(key)
                 logger.info("revision unloaded", extra={"policy": key[0], "revision": key[1]})
 
-    def _unknown(self, name: str, revision: str) -> UnknownPolicy:
-        current = self._engine.find(name).revision
+    def _unknown(self, name: str, revision: str, limits: Limits) -> UnknownPolicy:
+        current = self._engine.find(name, limits).revision
         return UnknownPolicy(
             f"policy {name!r} is served in revision {current}; {revision!r} is neither loaded nor on disk"
         )

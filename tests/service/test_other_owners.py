@@ -103,6 +103,12 @@ async def test_policies_that_an_owner_may_not_use_are_not_there(serve, disk, che
         assert answers == {"lab": ([], 404, 404), "plant": ([name], 200, 201)}
         refused = await service.client.post("/episodes", json={"policy": name}, headers=bearer(key))
         assert refused.json()["detail"].endswith("these are: none")
+        for policy in ("kitchen", f"kitchen@{'0' * 12}"):
+            asked = {"json": {"policy": policy}, "headers": bearer(key)}
+            told = await service.client.get(f"/policies/{policy}", headers=bearer(key))
+            for refused in (told, await service.client.post("/episodes", **asked)):
+                assert refused.status_code == 404
+                assert refused.json()["detail"].endswith("these are: none"), policy
 
 
 async def test_the_owner_local_has_the_episodes_from_before_there_were_keys(serve, disk):

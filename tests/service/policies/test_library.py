@@ -140,6 +140,18 @@ async def test_a_start_may_ask_for_any_revision_on_disk(serve, publish, tmp_path
             assert (answer.status_code, answer.json()["type"]) == (404, "urn:lamo:problem:unknown-policy")
 
 
+async def test_a_revision_that_was_asked_for_before_it_was_there_is_served_once_it_is(
+    serve, write, publish, tmp_path
+):
+    publish(1)
+    second = write(tmp_path / "not-yet", 2)
+    async with serve(policies=tmp_path / "policies", **QUICK) as service:
+        answer = await service.client.post("/episodes", json={"policy": f"small@{second}"})
+        assert answer.status_code == 404
+        publish(2)
+        await until(lambda: current(service) == {"small": second})
+
+
 async def test_a_broken_newcomer_takes_nothing_down_and_is_told_once(serve, publish, tmp_path, caplog):
     first = publish(1)
     policy = tmp_path / "policies" / "small"
