@@ -102,8 +102,8 @@ class Acting:
         self, caller: Caller, request: StartRequest, episode_id: str | None = None
     ) -> tuple[EpisodeState, bool]:
         """Start an episode, under a fresh id or the client's; the second value is false if it lived already."""
+        self._starts.count(caller)  # before a revision is looked for on disk, or loaded
         served = await self._library.find(request.policy, caller.limits, request.ttl_seconds)
-        self._starts.count(caller)
         name = caller.episode(secrets.token_urlsafe(24) if episode_id is None else episode_id)
         meta = _new_episode(request, served, name)
         outcome = await self._episodes.start(meta, _start_digest(request))
@@ -119,9 +119,9 @@ class Acting:
 
     async def restore(self, caller: Caller, episode_id: str, request: WindowRequest) -> EpisodeState:
         """Give an episode that is lost, or behind what its client saw answered, its last timesteps back."""
+        self._starts.count(caller)
         policy = request.policy if request.revision is None else f"{request.policy}@{request.revision}"
         served = await self._library.find(policy, caller.limits, request.ttl_seconds)
-        self._starts.count(caller)
         name, content = caller.episode(episode_id), WindowContent.of(request)
         content.check(served)
         restoration = restoration_of(name, request, content, served, self._recall.layout(served))

@@ -18,7 +18,7 @@ from service.web.problems import MEDIA_TYPE, Problems
 from service.web.transcoding import Packed, with_json_body
 
 WITH_BODY = frozenset(("POST", "PUT"))
-"""Nothing else that is asked for says anything in a body, so none is read: reading one takes the event loop's time."""
+"""Nothing else says anything in a body, so none is read there: reading one takes the event loop's time."""
 
 
 class Intake:

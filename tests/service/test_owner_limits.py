@@ -74,7 +74,12 @@ async def test_starts_and_restores_beyond_the_rate_are_429(serve, disk):
         robot = Robot(lab)
         await robot.start()
         await robot.play(0, 2)
-        for refused in (await lab.client.put("/episodes/next", json={}), await robot.restore()):
+        elsewhere = {"policy": f"{robot.state['policy']}@{'0' * 12}"}  # would have to be looked for on disk
+        for refused in (
+            await lab.client.put("/episodes/next", json={}),
+            await lab.client.put("/episodes/next", json=elsewhere),
+            await robot.restore(),
+        ):
             assert refused.status_code == 429
             assert refused.json()["detail"] == "owner 'lab' starts more than 0.2 episodes per second, its limit"
             assert 4000 < refused.json()["retry_after_ms"] <= 5000
