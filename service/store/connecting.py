@@ -84,10 +84,7 @@ class Connecting:
         if options.pop("password", None) is not None:
             raise ConfigError("redis_url has a password and redis_password_file names one: say only one of them")
         provider = _PasswordFile(self.password_file, options.pop("username", None))
-        try:
-            provider.get_credentials()
-        except OSError as error:
-            raise ConfigError(f"redis_password_file cannot be read: {error}") from error
+        provider.read()
         return {"credential_provider": provider}
 
 
@@ -119,9 +116,27 @@ class _PasswordFile(CredentialProvider):
         self._path = path
         self._username = username
 
+    def read(self) -> str:
+        """The password.
+
+        Raises:
+            ConfigError: the file cannot be read, or is no text.
+        """
+        try:
+            return self._path.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"redis_password_file cannot be read: {error}") from error
+
     def get_credentials(self) -> tuple[str] | tuple[str, str]:
-        """The user, if the URL names one, and the password."""
-        password = self._path.read_text(encoding="utf-8").strip()
+        """The user, if the URL names one, and the password.
+
+        Raises:
+            RedisConnectionError: there is no password to read; clients are told, but not where it should be.
+        """
+        try:
+            password = self.read()
+        except ConfigError as error:
+            raise RedisConnectionError("the password file cannot be read") from error
         return (password,) if self._username is None else (self._username, password)
 
     async def get_credentials_async(self) -> tuple[str] | tuple[str, str]:

@@ -257,7 +257,7 @@ def _stored(
                 f"this service reads {SCHEMA} and {SHORT_SCHEMA}"
             )
         return StoredEpisode(_meta(name, fields, remaining_ms), ring or b"")
-    except (KeyError, ValueError) as error:  # not an answer of ours, and no reason to fail others' episodes
+    except (KeyError, ValueError) as error:  # no reason to fail others' episodes
         return StoreUnavailable(f"the record of episode {name.id!r} is damaged: {type(error).__name__} {error}")
 
 

@@ -105,6 +105,21 @@ async def test_a_password_in_a_file_is_read_for_each_connection(serve, guarded, 
         assert (await service.client.delete("/episodes/filed")).status_code == 204
 
 
+@pytest.mark.parametrize("file", [b"\xff\xfe", None], ids=["no text", "gone"])
+async def test_a_password_file_that_cannot_be_read_any_more_is_503_until_it_can(serve, guarded, tmp_path, file):
+    path = tmp_path / "password"
+    path.write_text(PASSWORD)
+    async with serve(redis_url=f"redis://lamo@127.0.0.1:{guarded.port}", redis_password_file=path) as service:
+        path.unlink() if file is None else path.write_bytes(file)
+        answer = await service.client.put("/episodes/unread", json={})
+        assert (answer.status_code, answer.json()["retryable"]) == (503, True)
+        assert "(the password file cannot be read)" in answer.json()["detail"]
+        assert str(path) not in answer.text
+        path.write_text(PASSWORD)
+        assert (await service.client.put("/episodes/unread", json={})).status_code == 201
+        assert (await service.client.delete("/episodes/unread")).status_code == 204
+
+
 @pytest.mark.parametrize(
     ("url", "file", "sentence"),
     [
