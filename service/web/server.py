@@ -41,6 +41,7 @@ class Server(uvicorn.Server):
         drain: called when it begins to leave: not ready from now on, no new episodes.
         over: whether there is nothing left to serve, asked ten times a second.
         drain_seconds: from then until it takes no more connections.
+        client_seconds: in which a client has to shake hands, where TLS is spoken.
     """
 
     def __init__(
@@ -50,12 +51,35 @@ class Server(uvicorn.Server):
         drain: Callable[[], None],
         over: Callable[[], bool],
         drain_seconds: float,
+        client_seconds: float,
     ) -> None:
         super().__init__(config)
         self._drain = drain
         self._over = over
         self._drain_seconds = drain_seconds
+        self._client_seconds = client_seconds
         self._leaves_at = math.inf
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take connections; with TLS, those whose handshake comes in time, for which uvicorn has no setting."""
+        await super().startup([])
+        config = self.config
+        seconds = None if config.ssl is None else self._client_seconds
+        for listener in sockets or ():
+            listening = await asyncio.get_running_loop().create_server(
+                self._connection,
+                sock=listener,
+                ssl=config.ssl,
+                backlog=config.backlog,
+                ssl_handshake_timeout=seconds,
+                ssl_shutdown_timeout=seconds,
+            )
+            self.servers.append(listening)
+
+    def _connection(self) -> asyncio.Protocol:
+        return self.config.http_protocol_class(  # type: ignore[call-arg]  # as uvicorn makes it
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Leave; requests under way are finished. Who is told twice leaves at once."""
@@ -100,7 +124,13 @@ def serve_http(
     """
     _allow_descriptors(settings.max_connections)
     config = http_config(app, settings, refuse)
-    server = Server(config, drain=drain, over=over, drain_seconds=settings.drain_seconds)
+    server = Server(
+        config,
+        drain=drain,
+        over=over,
+        drain_seconds=settings.drain_seconds,
+        client_seconds=settings.client_timeout_seconds,
+    )
     for asked in (signal.SIGINT, signal.SIGTERM):
         # uvicorn raises the signal that stopped it once more at the end: that must not look like a crash.
         signal.signal(asked, server.handle_exit)

@@ -51,7 +51,13 @@ async def listening(serve: Serve, *, engine: Engine | None = None, **options: An
         settings = Settings.read({"policies": "unused"} | options)
         config = http_config(app, settings, app.intake.refuse)
         config.lifespan = "off"
-        server = Server(config, drain=lambda: None, over=lambda: False, drain_seconds=0)
+        server = Server(
+            config,
+            drain=lambda: None,
+            over=lambda: False,
+            drain_seconds=0,
+            client_seconds=settings.client_timeout_seconds,
+        )
         listener = listen("127.0.0.1", 0)
         task = asyncio.create_task(server.serve([listener]))
         while not server.started:

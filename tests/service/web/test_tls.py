@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 from pathlib import Path
 
@@ -90,6 +91,16 @@ async def test_old_tls_is_not_spoken(serve, folder):
             await service.connect(ssl=old)
         _, writer = await service.connect(ssl=trusting())
         assert writer.get_extra_info("ssl_object").version() in ("TLSv1.2", "TLSv1.3")
+        writer.close()
+
+
+@pytest.mark.anyio
+async def test_whoever_shakes_no_hands_is_cut_off(serve, folder):
+    async with listening(serve, tls_certificate=str(folder / "both.pem"), client_timeout_seconds=0.5) as service:
+        reader, writer = await service.connect()
+        with contextlib.suppress(ConnectionError):
+            async with asyncio.timeout(5):
+                assert await reader.read() == b""
         writer.close()
 
 
