@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 
 from service.owners import audit
-from service.web.arrival import Arrival
+from service.web.arrival import Arrival, readable_address
 
 WINDOW_SECONDS = 1.0
 
@@ -30,7 +30,8 @@ class RefusedKeys:
             key_id: of the key it came with, None if that was none of ours; the id is public.
             owner: whose key it was, where it is known.
         """
-        refusal = (reason, arrival.client, key_id)
+        client = readable_address(arrival.client)
+        refusal = (reason, client, key_id)
         if not self._counts and not self._others:
             asyncio.get_running_loop().call_later(WINDOW_SECONDS, self._close)
         if refusal not in self._counts and len(self._counts) >= LINES_PER_WINDOW:
@@ -43,7 +44,7 @@ class RefusedKeys:
             audit.tell(
                 "key refused",
                 reason=reason,
-                client=arrival.client,
+                client=client,
                 key_id=key_id,
                 owner=owner,
                 request_id=arrival.request_id,

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
 import re
 import time
 from collections import Counter
 
 from lamo.wire import EPISODE_ID_PATTERN
-from service.web.arrival import Arrival
+from service.web.arrival import Arrival, readable_address
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +75,7 @@ def _fields(arrival: Arrival, status: int) -> dict[str, object]:
         "trace_id": arrival.trace.trace_id,
         "span_id": arrival.trace.span_id,
         "owner": arrival.owner,
-        "client": _address(arrival.client),
+        "client": readable_address(arrival.client),
     }
 
 
@@ -102,11 +101,3 @@ def _without_secrets(path: str) -> tuple[str, str | None]:
     if _POLICY.fullmatch(path):
         return "/policies/{name}", None
     return (path if path in _KNOWN else "none of ours"), None
-
-
-def _address(client: str | None) -> str | None:
-    """A client's address if it is one: a proxy passes on what a stranger wrote."""
-    try:
-        return None if client is None else str(ipaddress.ip_address(client))
-    except ValueError:
-        return "unreadable"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 import secrets
@@ -100,3 +101,11 @@ class Reply:
             headers.append((b"server-timing", self.server_timing.encode()))
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": self.body})
+
+
+def readable_address(client: str | None) -> str | None:
+    """A client's address if it is one: a proxy passes on what a stranger wrote."""
+    try:
+        return None if client is None else str(ipaddress.ip_address(client))
+    except ValueError:
+        return "unreadable"

@@ -242,3 +242,15 @@ async def test_nobody_makes_a_probe_read_a_body(serve, disk):
             assert answer.status_code == status, (method, path)
         unread["headers"] |= bearer(key)
         assert (await service.client.request("GET", "/policies", **unread)).status_code == 200
+
+
+async def test_no_stranger_writes_into_the_audit_log_by_way_of_a_proxy(serve, disk, caplog):
+    caplog.set_level(logging.INFO, "lamo.audit")
+    disk.add("lab")
+    async with listening(serve, keys=disk.path, trusted_proxies="127.0.0.1") as service:
+        for said in (b"203.0.113.7", b"lamo_0123_a-lost-key"):
+            await service.exchange(
+                b"GET /policies HTTP/1.1\r\nconnection: close\r\nx-forwarded-for: %b\r\n\r\n" % said
+            )
+    told = [line["client"] for line in audited(caplog) if line["event"] == "key refused"]
+    assert told == ["203.0.113.7", "unreadable"]
