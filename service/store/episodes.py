@@ -253,8 +253,7 @@ def _stored(
         fields = {field.decode(): value.decode() for field, value in raw.items()}
         if fields["schema"] not in (str(SCHEMA), str(SHORT_SCHEMA)):
             return StoreUnavailable(
-                f"episode {name.id!r} is recorded in schema {fields['schema']}, "
-                f"this service reads {SCHEMA} and {SHORT_SCHEMA}"
+                f"episode {name.id!r} has schema {fields['schema']}, this service reads {SCHEMA} and {SHORT_SCHEMA}"
             )
         return StoredEpisode(_meta(name, fields, remaining_ms), ring or b"")
     except (KeyError, ValueError) as error:  # no reason to fail others' episodes
