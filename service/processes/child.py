@@ -13,7 +13,7 @@ _SPAWN = multiprocessing.get_context("spawn")
 
 BEAT_SECONDS = 1.0
 
-_BEAT = True
+_BEAT, _RECEIPT = True, False
 
 
 class Child:
@@ -34,6 +34,7 @@ class Child:
         self._process = _SPAWN.Process(name=name, target=target, args=(*arguments, self._others), daemon=True)
         self.opened = False
         self.beats = 0
+        self._owes_receipt = False
         self.failure: str | None = None
 
     @classmethod
@@ -54,12 +55,13 @@ class Child:
         """How it ended; minus the signal that killed it."""
         return self._process.exitcode
 
-    def send(self, order: object) -> bool:
-        """Tell it what to do; whether it was there to be told."""
+    def send(self, order: object, *, waits: bool = False) -> bool:
+        """Tell it what to do; whether it was there to be told. One that waits for it has to say `received`."""
         try:
             self._pipe.send(order)
         except BrokenPipeError:
             return False
+        self._owes_receipt = waits
         return True
 
     def leave(self) -> None:
@@ -91,12 +93,16 @@ class Child:
             self._hear()
 
     async def silent(self, seconds: float) -> None:
-        """Return when one that beat before has not done so for as long; what this process slept does not count."""
+        """Return when one that beat before has not done so for as long, or one that waited has not begun.
+
+        What this process slept does not count.
+        """
         silence, heard = 0, 0
         while silence * BEAT_SECONDS < seconds:
             await asyncio.sleep(BEAT_SECONDS)
             self._hear()
-            silence = silence + 1 if heard and self.beats == heard else 0
+            owing = self._owes_receipt or heard > 0
+            silence = silence + 1 if owing and self.beats == heard else 0
             heard = self.beats
 
     def _hear(self) -> None:
@@ -105,6 +111,8 @@ class Child:
                 word = self._pipe.recv()
                 if word == _BEAT:
                     self.beats += 1
+                elif word == _RECEIPT:
+                    self._owes_receipt = False
                 else:
                     self.opened, self.failure = word is None, word
 
@@ -113,6 +121,12 @@ def tell(supervisor: Connection, word: str | None) -> None:
     """Say None once this process is open, or why it cannot be; a supervisor that is gone hears nothing."""
     with suppress(BrokenPipeError):
         supervisor.send(word)
+
+
+def received(supervisor: Connection) -> None:
+    """Say that the order came: until then one that waited for it may as well be frozen."""
+    with suppress(BrokenPipeError):
+        supervisor.send(_RECEIPT)
 
 
 def beat(supervisor: Connection) -> None:

@@ -33,7 +33,7 @@ class Standby:
     def take(self, name: str, order: object) -> Child:
         """A process that becomes an engine now: the one that waited, or a new one where it is not there or died."""
         child, self._waiting = self._waiting, None
-        if child is not None and child.send(order):
+        if child is not None and child.send(order, waits=True):
             child.name = name
             return child
         if child is not None:

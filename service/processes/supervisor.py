@@ -24,7 +24,7 @@ from lamo.errors import LamoError
 from service.logs import log_to_stderr
 from service.owners import audit
 from service.owners.owners import read_keyring
-from service.processes.child import Child
+from service.processes.child import Child, received
 from service.processes.standby import Standby
 from service.settings import Settings
 from service.web import tls
@@ -173,6 +173,7 @@ def _engine(supervisor: Connection) -> None:
         settings, folder, path = supervisor.recv()
     except EOFError:
         return  # the service ended without need of it
+    received(supervisor)
     serve_engine(settings, folder, path, supervisor)
 
 
