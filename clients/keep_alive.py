@@ -18,12 +18,12 @@ Origin = tuple[str, str, int]
 
 PORTS = {"http": 80, "https": 443}
 
+NEXT_ADDRESS_SECONDS = 0.25
+"""Where a name has several addresses, and one does not answer, the next is tried beside it after so long."""
+
 
 class KeepAlive(httpx.AsyncBaseTransport):
     """As many connections as there are calls at once; a call that is over leaves its connection to the next.
-
-    A connection that dies in silence, as a roaming robot's does, costs the try that finds out. Those that lie idle
-    by then may have died with it: they are closed, so that no further try spends its time on one of them.
 
     A connection that dies in silence, as a roaming robot's does, costs the try that finds out. Those that lie idle
     by then may have died with it: they are closed, so that the next try does not spend its time on one of them.
@@ -83,7 +83,9 @@ class KeepAlive(httpx.AsyncBaseTransport):
         if scheme == "https" and self._security is None:
             self._security = httpx.create_ssl_context()
         security = self._security if scheme == "https" else None
-        _, connection = await asyncio.get_running_loop().create_connection(_Connection, host, port, ssl=security)
+        _, connection = await asyncio.get_running_loop().create_connection(
+            _Connection, host, port, ssl=security, happy_eyeballs_delay=NEXT_ADDRESS_SECONDS
+        )
         return connection
 
 
