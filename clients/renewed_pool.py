@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 import time
 from collections import Counter
@@ -23,14 +24,14 @@ class RenewedPool(httpx.BaseTransport):
     The connections that lie idle in it, of other threads, may have died as that one did, as a roaming robot's do:
     each would cost a further try its time. Calls under way in the old pool end there, and the last one closes it.
 
+    A process that was forked off has a pool of its own: two on one connection would read each other's answers.
+
     A try's timeout covers the connection, the request and the answer together.
     """
 
     def __init__(self, security: ssl.SSLContext) -> None:
         self._security = security
-        self._pool = self._new()
-        self._calls: Counter[httpcore.ConnectionPool] = Counter()
-        self._lock = Lock()
+        self._begin()
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Send the request and read the whole answer.
@@ -38,6 +39,8 @@ class RenewedPool(httpx.BaseTransport):
         Raises:
             httpx.TransportError: no connection, no whole answer, or not in time.
         """
+        if self._process != os.getpid():
+            self._begin()
         with self._lock:
             pool = self._pool
             self._calls[pool] += 1
@@ -60,6 +63,12 @@ class RenewedPool(httpx.BaseTransport):
     def close(self) -> None:
         """Close the connections."""
         self._pool.close()
+
+    def _begin(self) -> None:
+        self._process: int = os.getpid()
+        self._pool: httpcore.ConnectionPool = self._new()
+        self._calls: Counter[httpcore.ConnectionPool] = Counter()
+        self._lock: Lock = Lock()
 
     def _new(self) -> httpcore.ConnectionPool:
         return httpcore.ConnectionPool(
