@@ -18,6 +18,8 @@ Origin = tuple[str, str, int]
 
 PORTS = {"http": 80, "https": 443}
 
+CUT_SHORT = "the service closed the connection before its answer was whole"
+
 NEXT_ADDRESS_SECONDS = 0.25
 """Where a name has several addresses, and one does not answer, the next is tried beside it after so long."""
 
@@ -96,10 +98,12 @@ class _Connection(asyncio.Protocol):
         self.closed = True
         self._transport: asyncio.Transport
         self._answer: asyncio.Future[httpx.Response] | None = None
+        self._until_closed = False
 
     async def exchange(self, written: bytes) -> httpx.Response:
         """The answer to a request."""
         self._parser = httptools.HttpResponseParser(self)
+        self._until_closed = False
         self._headers: list[tuple[bytes, bytes]] = []
         self._body: list[bytes] = []
         self._answer = asyncio.get_running_loop().create_future()
@@ -117,7 +121,10 @@ class _Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.closed = True
-        self._fail(exc or ConnectionResetError("the service closed the connection before its answer was whole"))
+        if exc is None and self._until_closed:
+            self._answered()
+        else:
+            self._fail(exc or ConnectionResetError(CUT_SHORT))
 
     def data_received(self, data: bytes) -> None:
         if self._answer is None or self._answer.done():
@@ -128,6 +135,14 @@ class _Connection(asyncio.Protocol):
         except httptools.HttpParserError as error:
             self.closed = True
             self._fail(error)
+        except httptools.HttpParserUpgrade:
+            self.closed = True
+            self._fail(ConnectionResetError("the service speaks another protocol from here on"))
+
+    def on_headers_complete(self) -> None:
+        """An answer that says neither its length nor that it comes in chunks, as HTTP/1.0 has it, ends with it."""
+        names = {name.lower() for name, _ in self._headers}
+        self._until_closed = not names & {b"content-length", b"transfer-encoding"}
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._headers.append((name, value))
@@ -136,8 +151,15 @@ class _Connection(asyncio.Protocol):
         self._body.append(body)
 
     def on_message_complete(self) -> None:
-        self.closed = self.closed or not self._parser.should_keep_alive()
-        if self._answer is not None:
+        if self._parser.get_status_code() < 200:  # a proxy's word that the answer is still to come
+            self._headers, self._body = [], []
+            return
+        second = self._answer is None or self._answer.done()
+        self.closed = self.closed or second or not self._parser.should_keep_alive()
+        self._answered()
+
+    def _answered(self) -> None:
+        if self._answer is not None and not self._answer.done():
             body = httpx.ByteStream(b"".join(self._body))
             self._answer.set_result(
                 httpx.Response(self._parser.get_status_code(), headers=self._headers, stream=body)

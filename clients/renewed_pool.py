@@ -29,6 +29,11 @@ class RenewedPool(httpx.BaseTransport):
     A try's timeout covers the connection, the request and the answer together.
     """
 
+    _process: int
+    _pool: httpcore.ConnectionPool
+    _calls: Counter[httpcore.ConnectionPool]
+    _lock: Lock
+
     def __init__(self, security: ssl.SSLContext) -> None:
         self._security = security
         self._begin()
@@ -65,10 +70,10 @@ class RenewedPool(httpx.BaseTransport):
         self._pool.close()
 
     def _begin(self) -> None:
-        self._process: int = os.getpid()
-        self._pool: httpcore.ConnectionPool = self._new()
-        self._calls: Counter[httpcore.ConnectionPool] = Counter()
-        self._lock: Lock = Lock()
+        self._process = os.getpid()
+        self._pool = self._new()
+        self._calls = Counter()
+        self._lock = Lock()
 
     def _new(self) -> httpcore.ConnectionPool:
         return httpcore.ConnectionPool(

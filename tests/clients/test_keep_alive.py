@@ -28,6 +28,9 @@ class Script:
                 if answer is None:
                     break
                 for part in answer if isinstance(answer, list) else [answer]:
+                    if part is None:
+                        writer.close()
+                        break
                     writer.write(part)
                     await writer.drain()
                     await asyncio.sleep(0.01)
@@ -105,8 +108,9 @@ def test_a_connection_the_service_closes_is_not_used_again():
     assert script.connections == 2
 
 
-def test_bytes_nobody_asked_for_are_no_answer():
-    script = Script([OK, OK], OK)
+@pytest.mark.parametrize("answer", [[OK, OK], OK + OK])
+def test_bytes_nobody_asked_for_are_no_answer(answer):
+    script = Script(answer, OK)
 
     async def talk(transport, url):
         await post(transport, url)
@@ -117,11 +121,37 @@ def test_bytes_nobody_asked_for_are_no_answer():
     assert script.connections == 2
 
 
+@pytest.mark.parametrize("word", [b"100 Continue", b"102 Processing", b"103 Early Hints\r\nlink: </a>"])
+def test_a_word_that_the_answer_is_still_to_come_is_not_the_answer(word):
+    script = Script([b"HTTP/1.1 " + word + b"\r\n\r\n", OK], OK)
+
+    async def talk(transport, url):
+        return [(await post(transport, url)).status_code for _ in range(2)]
+
+    assert converse(script, talk) == [200, 200]
+    assert script.connections == 1
+
+
+@pytest.mark.parametrize("version", [b"HTTP/1.0", b"HTTP/1.1"])
+def test_an_answer_that_ends_with_its_connection_is_whole(version):
+    async def talk(transport, url):
+        response = await post(transport, url)
+        return response.status_code, await response.aread(), (await post(transport, url)).status_code
+
+    script = Script([version + b" 401 Unauthorized\r\n\r\nno key", None], OK)
+    assert converse(script, talk) == (401, b"no key", 200)
+
+
 @pytest.mark.parametrize(
     ("answer", "error", "sentence"),
     [
         (None, httpx.NetworkError, "closed the connection before its answer was whole"),
         (b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhi", httpx.ReadTimeout, "no answer within 0.2 s"),
+        (
+            b"HTTP/1.1 101 Switching\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n",
+            httpx.NetworkError,
+            "another protocol",
+        ),
         (b"\x00\x01 no HTTP at all\r\n\r\n", httpx.RemoteProtocolError, "Expected HTTP/"),
     ],
 )
