@@ -39,6 +39,9 @@ RequestT = TypeVar("RequestT", bound=Request)
 
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
+MOST_DIGITS = 6
+"""Of seconds to wait: more than eleven days is no time that a service asks for."""
+
 GATEWAY_TROUBLE = (502, 503, 504)
 """What a proxy answers when the service behind it is away: worth the same request again."""
 
@@ -214,7 +217,7 @@ def read_error(status: int, headers: Mapping[str, str], content: bytes) -> Servi
     """The error of an answer that is not 2xx: the service's problem document, or whatever a proxy put there."""
     try:
         document = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         document = None
     if isinstance(document, dict) and "type" in document:
         error = ServiceError.from_problem(status, document)
@@ -232,7 +235,7 @@ def read_error(status: int, headers: Mapping[str, str], content: bytes) -> Servi
 def _retry_after_ms(headers: Mapping[str, str]) -> int | None:
     """The header `Retry-After` where it counts seconds; its other form, a date, is left to our own pauses."""
     seconds = headers.get("retry-after", "")
-    return int(seconds) * 1000 if seconds.isdecimal() else None
+    return int(seconds) * 1000 if seconds.isdecimal() and len(seconds) <= MOST_DIGITS else None
 
 
 def _episode_path(episode_id: str) -> str:

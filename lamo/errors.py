@@ -50,6 +50,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import ClassVar, Self
 
+LONGEST_WAIT_MS = 1_000_000_000
+"""More than eleven days is no wait that a service asks for; more than 292 years is none that a thread can begin."""
+
 
 class LamoError(Exception):
     """Root of every error this project raises on purpose. Its message is one sentence a person can act on."""
@@ -147,7 +150,7 @@ class ServiceError(LamoError):
             str(document.get("detail") or document.get("title") or f"the service answered {status}"),
             committed_step=_integer(document.get("committed_step")),
             expected_step=_integer(document.get("expected_step")),
-            retry_after_ms=_integer(document.get("retry_after_ms")),
+            retry_after_ms=_wait(document.get("retry_after_ms")),
             request_id=_text(document.get("request_id")),
             trace_id=_text(document.get("trace_id")),
         )
@@ -355,6 +358,12 @@ class UnreadableAnswer(ServiceError):
 
 def _integer(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _wait(value: object) -> int | None:
+    """Milliseconds to wait, where they are that."""
+    milliseconds = _integer(value)
+    return None if milliseconds is None or not 0 <= milliseconds <= LONGEST_WAIT_MS else milliseconds
 
 
 def _text(value: object) -> str | None:

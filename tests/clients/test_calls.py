@@ -1,3 +1,4 @@
+import contextlib
 import json
 
 import numpy as np
@@ -14,6 +15,7 @@ from lamo.errors import (
     InvalidRequest,
     NotFound,
     QueueFull,
+    ServiceError,
     StepConflict,
     Unavailable,
     UnreadableAnswer,
@@ -137,3 +139,43 @@ def test_a_missing_field_of_an_answer_is_named():
 def test_unknown_fields_of_an_answer_are_ignored():
     body = b'{"api_version": "1", "server_version": "9", "policies": [], "news": [1]}'
     assert calls.list_policies().read(200, {}, body).policies == []
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda parts: (
+        st.lists(parts) | st.dictionaries(st.text() | st.sampled_from(["type", "detail", "status"]), parts)
+    ),
+    max_leaves=10,
+)
+
+
+@given(
+    status=st.integers(200, 599),
+    headers=st.fixed_dictionaries(
+        {},
+        optional={
+            "retry-after": st.text() | st.integers().map(str),
+            "content-type": st.sampled_from(["application/json", "application/msgpack", "text/html"]),
+        },
+    ),
+    content=st.binary() | JSON.map(lambda value: json.dumps(value).encode()),
+)
+def test_whatever_is_answered_is_an_answer_or_an_error_of_the_service(status, headers, content):
+    with contextlib.suppress(ServiceError):
+        assert calls.list_policies().read(status, headers, content).policies is not None
+
+
+@pytest.mark.parametrize(
+    ("headers", "content"),
+    [
+        ({}, b"[" * 200_000),
+        ({"retry-after": "9" * 5000}, b""),
+        ({}, b'{"type": "x", "retry_after_ms": 1' + b"0" * 400 + b"}"),
+        ({}, b'{"type": "x", "retry_after_ms": -1}'),
+    ],
+    ids=["deep", "long", "large", "negative"],
+)
+def test_a_mangled_refusal_is_a_refusal_and_no_time_to_wait(headers, content):
+    error = calls.read_error(503, headers, content)
+    assert (type(error), error.retryable, error.retry_after_ms) == (Unavailable, True, None)

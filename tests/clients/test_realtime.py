@@ -259,6 +259,12 @@ def test_a_full_service_is_asked_again_when_it_says(url, service):
         assert time.monotonic() - began >= 0.6
 
 
+def test_a_wait_that_nobody_can_mean_ends_no_episode(url, service):
+    with PolicyClient(url) as client, RealtimeEpisode(client.start()) as episode:
+        service.refuse(QueueFull("full", retry_after_ms=10**14))
+        assert episode.act(shown(0), within_seconds=5.0).step == 0
+
+
 def test_what_was_executed_instead_has_to_be_said(url, service):
     with PolicyClient(url) as client, RealtimeEpisode(client.start()) as episode:
         service.delay_seconds = 0.1
