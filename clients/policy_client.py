@@ -107,8 +107,9 @@ class PolicyClient:
     ) -> Episode:
         """Start an episode; what is left out is the service's choice (`lamo.wire.StartRequest`)."""
         call = calls.start_episode(new_episode_id(), policy, target_return, ttl_seconds, labels)
-        state = self.send(call)
-        policy_info = self._policy_of(state)
+        patience = self.patience()
+        state = self.converse(ask(call, patience))
+        policy_info = self._policy_of(state, patience)
         return Episode(self, Memory(state, policy=policy_info, start=call, ttl_seconds=ttl_seconds))
 
     def resume(self, episode_id: str) -> Episode:
@@ -121,8 +122,9 @@ class PolicyClient:
         Raises:
             UnknownEpisode: it was never started, has expired, or was deleted.
         """
-        state = self.send(calls.episode_state(episode_id))
-        return Episode(self, Memory(state, policy=self._policy_of(state)))
+        patience = self.patience()
+        state = self.converse(ask(calls.episode_state(episode_id), patience))
+        return Episode(self, Memory(state, policy=self._policy_of(state, patience)))
 
     def act_together(self, steps: Sequence[NextStep[Episode]]) -> list[ActAnswer | ServiceError]:
         """The next step of each of several episodes, in one request where they fit into one.
@@ -174,11 +176,11 @@ class PolicyClient:
         response = opened(self._network).handle_request(self.access.request(wanted))
         return wanted.call.read(response.status_code, response.headers, response.read())
 
-    def _policy_of(self, state: EpisodeState) -> PolicyInfo:
+    def _policy_of(self, state: EpisodeState, patience: Patience) -> PolicyInfo:
         """The policy that plays an episode, asked for once: how much to remember, and what it takes."""
         policy = f"{state.policy}@{state.revision}"
         if policy not in self._policies:
-            self._policies[policy] = self.policy(policy)
+            self._policies[policy] = self.converse(ask(calls.describe_policy(policy), patience))
         return self._policies[policy]
 
 
@@ -238,14 +240,16 @@ class AsyncPolicyClient:
     ) -> AsyncEpisode:
         """See `PolicyClient.start`."""
         call = calls.start_episode(new_episode_id(), policy, target_return, ttl_seconds, labels)
-        state = await self.send(call)
-        policy_info = await self._policy_of(state)
+        patience = self.patience()
+        state = await self.converse(ask(call, patience))
+        policy_info = await self._policy_of(state, patience)
         return AsyncEpisode(self, Memory(state, policy=policy_info, start=call, ttl_seconds=ttl_seconds))
 
     async def resume(self, episode_id: str) -> AsyncEpisode:
         """See `PolicyClient.resume`."""
-        state = await self.send(calls.episode_state(episode_id))
-        return AsyncEpisode(self, Memory(state, policy=await self._policy_of(state)))
+        patience = self.patience()
+        state = await self.converse(ask(calls.episode_state(episode_id), patience))
+        return AsyncEpisode(self, Memory(state, policy=await self._policy_of(state, patience)))
 
     async def act_together(self, steps: Sequence[NextStep[AsyncEpisode]]) -> list[ActAnswer | ServiceError]:
         """See `PolicyClient.act_together`."""
@@ -285,10 +289,10 @@ class AsyncPolicyClient:
         response = await opened(self._network).handle_async_request(self.access.request(wanted))
         return wanted.call.read(response.status_code, response.headers, await response.aread())
 
-    async def _policy_of(self, state: EpisodeState) -> PolicyInfo:
+    async def _policy_of(self, state: EpisodeState, patience: Patience) -> PolicyInfo:
         """See `PolicyClient._policy_of`; of many episodes started at once, one asks."""
         policy = f"{state.policy}@{state.revision}"
         async with self._asking:
             if policy not in self._policies:
-                self._policies[policy] = await self.policy(policy)
+                self._policies[policy] = await self.converse(ask(calls.describe_policy(policy), patience))
         return self._policies[policy]

@@ -13,6 +13,8 @@ from typing import Any
 import httpx
 import pytest
 
+from clients.keep_alive import KeepAlive
+from clients.policy_client import AsyncPolicyClient
 from clients.renewed_pool import RenewedPool
 from lamo.errors import ServiceUnreachable
 from tests.faults.link import LoopThread
@@ -93,3 +95,55 @@ def test_a_deaf_address_leaves_time_for_the_next_one(connect: Callable[..., Any]
     began = time.monotonic()
     assert [policy.name for policy in client.policies()] == ["drift"]
     assert time.monotonic() - began < 0.7
+
+
+def test_episodes_that_are_started_at_once_wait_for_their_policy_no_longer_than_one(url: str, service: Any) -> None:
+    async def start(client: AsyncPolicyClient) -> None:
+        with pytest.raises(ServiceUnreachable):
+            await client.start()
+
+    async def talk() -> float:
+        async with AsyncPolicyClient(url, deadline_seconds=0.9, transport=_NoPolicies()) as client:
+            began = time.monotonic()
+            await asyncio.gather(*[start(client) for _ in range(6)])
+            return time.monotonic() - began
+
+    assert asyncio.run(talk()) < 1.5
+    assert len(service.episodes) == 6
+
+
+def test_a_start_and_the_look_at_its_policy_have_one_deadline(connect: Callable[..., Any], url: str) -> None:
+    client = connect(url, deadline_seconds=1.0, transport=_NoPolicies(start_seconds=0.45))
+    began = time.monotonic()
+    with pytest.raises(ServiceUnreachable):
+        client.start()
+    assert time.monotonic() - began < 1.3
+
+
+class _NoPolicies(httpx.BaseTransport, httpx.AsyncBaseTransport):
+    """A network that starts episodes, taking its time, and answers nothing else."""
+
+    def __init__(self, start_seconds: float = 0.0) -> None:
+        self._start_seconds = start_seconds
+        self._blocking = httpx.HTTPTransport()
+        self._waiting = KeepAlive()
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        if request.method == "PUT":
+            time.sleep(self._start_seconds)
+            return self._blocking.handle_request(request)
+        time.sleep(request.extensions["timeout"]["read"])
+        raise httpx.ReadTimeout("no answer", request=request)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if request.method == "PUT":
+            await asyncio.sleep(self._start_seconds)
+            return await self._waiting.handle_async_request(request)
+        await asyncio.sleep(request.extensions["timeout"]["read"])
+        raise httpx.ReadTimeout("no answer", request=request)
+
+    def close(self) -> None:
+        self._blocking.close()
+
+    async def aclose(self) -> None:
+        await self._waiting.aclose()
