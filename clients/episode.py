@@ -12,7 +12,7 @@ from clients.memory import Memory
 from clients.outage import Outage
 from clients.patience import Patience
 from clients.talk import Talk, ask
-from lamo.errors import UnknownEpisode
+from lamo.errors import UnknownEpisode, UnreadableAnswer
 from lamo.wire import ActAnswer, ActItem, ActRequest, EpisodeState, EpisodeSummary, PolicyInfo
 
 if TYPE_CHECKING:
@@ -144,7 +144,16 @@ class Progress:
             yield from ask(calls.delete_episode(self.episode_id), patience)
 
     def answered(self, request: ActRequest, answer: ActAnswer) -> ActAnswer:
-        """Take note of an answer: what it answers is recorded, and the next step comes after it."""
+        """Take note of an answer: what it answers is recorded, and the next step comes after it.
+
+        Raises:
+            UnreadableAnswer: it is another request's, as a proxy that mixes up its connections gives.
+        """
+        if (answer.episode_id, answer.step) != (self.episode_id, request.step):
+            raise UnreadableAnswer(
+                f"step {request.step} of episode {self.episode_id} was answered with step {answer.step} "
+                f"of episode {answer.episode_id}"
+            )
         self.memory.keep(request, answer)
         self._outage.recorded(answer.step)
         self.step = max(self.step, answer.step + 1)

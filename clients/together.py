@@ -118,7 +118,10 @@ class Together(Generic[EpisodeT]):
     def _outcome(self, index: int, item: ActOutcome) -> Outcome:
         if isinstance(item.body, ActAnswer):
             episode: Episode | AsyncEpisode = self._steps[index].episode
-            return episode.answered(self._items[index], item.body)
+            try:
+                return episode.answered(self._items[index], item.body)
+            except UnreadableAnswer as error:
+                return error
         return ServiceError.from_problem(item.status, item.body.model_dump(exclude_none=True))
 
     def _may_be_given_back(self, index: int, error: ServiceError) -> bool:

@@ -7,6 +7,7 @@ import httpx
 import numpy as np
 import pytest
 from anyio.from_thread import start_blocking_portal
+from starlette.responses import JSONResponse
 
 from clients.episode import AsyncEpisode, Episode
 from clients.policy_client import AsyncPolicyClient, PolicyClient
@@ -307,3 +308,23 @@ def test_a_client_in_the_app_needs_no_network(service):
         client = AsyncPolicyClient("http://app", transport=httpx.ASGITransport(service.app))
         with portal.wrap_async_context_manager(client) as opened:
             assert portal.call(opened.policies)[0].name == "drift"
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_an_answer_of_another_request_is_no_answer(connect, url, service, together):
+    """As a proxy gives it that mixes up its connections, or keeps answers that are nobody's but once."""
+    client = connect(url)
+    episode, other = client.start(), client.start()
+    strangers = [episode.act(OBSERVATION), other.act(OBSERVATION), other.act(OBSERVATION)]
+    for stranger in strangers:
+        body = stranger.model_dump()
+        body = {"items": [{"status": 200, "body": body}]} if together else body
+        service.refusals.append(lambda body=body: JSONResponse(body))
+        words = f"step 1 of episode {episode.episode_id} was answered with step {stranger.step} of episode"
+        if together:
+            [error] = client.act_together([NextStep(episode, OBSERVATION, 0.5)])
+            assert (type(error), str(error).startswith(words)) == (UnreadableAnswer, True)
+        else:
+            with pytest.raises(UnreadableAnswer, match=words):
+                episode.act(OBSERVATION, 0.5)
+    assert episode.act(OBSERVATION, 0.5).step == 1
