@@ -117,10 +117,7 @@ class RealtimeEpisode:
             raise RuntimeError("the episode is not open: use it in a `with` block")
         self._raise_refusal()
         until = time.monotonic() + within_seconds
-        if self._unanswered and executed_action is None:
-            raise InvalidRequest(
-                f"executed_action is missing: step {self.step - 1} was not answered in time, say what was executed"
-            )
+        self._refuse_unsaid(executed_action)
         said = calls.act_request(self.step, observation, reward, executed_action)
         refuse_unfit(said, self.step, self._episode.policy)
         with self._changed:
@@ -148,9 +145,12 @@ class RealtimeEpisode:
         """End the episode, telling of everything that is still untold first; this waits as `Episode.end` does.
 
         Raises:
+            InvalidRequest: it does not say what was executed instead of an answer that did not come in time.
             ServiceError: what the service answered; or the refusal that the episode is over by. Then nothing is
                 sent, and the episode stays as it is recorded until it expires.
         """
+        self._raise_refusal()
+        self._refuse_unsaid(executed_action)
         self._stop()
         self._raise_refusal()
         self._miss(self._untold)
@@ -158,6 +158,12 @@ class RealtimeEpisode:
         return self._episode.end(
             reward, executed_action=executed_action, terminated=terminated, truncated=truncated, success=success
         )
+
+    def _refuse_unsaid(self, executed_action: ArrayLike | None) -> None:
+        if self._unanswered and executed_action is None:
+            raise InvalidRequest(
+                f"executed_action is missing: step {self.step - 1} was not answered in time, say what was executed"
+            )
 
     def _heard(self) -> bool:
         return self._answer is not None or self._failure is not None or self._refusal is not None
@@ -173,7 +179,8 @@ class RealtimeEpisode:
             except Exception as error:  # whatever it is belongs to whoever steers, not to this thread
                 self._wait_after(error)
             else:
-                self._take(answer)
+                if answer is not None:
+                    self._take(answer)
 
     def _has_untold(self) -> bool:
         """Wait until there is a timestep to tell of; False when the thread is to end."""
@@ -189,9 +196,12 @@ class RealtimeEpisode:
         self._miss(passed)
         return newest
 
-    def _told(self, newest: ActRequest) -> ActAnswer:
+    def _told(self, newest: ActRequest) -> ActAnswer | None:
+        """The answer to the newest timestep, asked for once the service has those before it; None if stopped."""
         client = self._episode.client
         while self._episode.behind:
+            if self._stopped:
+                return None
             client.converse(self._episode.telling_portion(client.patience(self._give_up_seconds)))
         patience = client.patience(self._give_up_seconds)
         asked = self._episode.acting(patience, newest.observation, newest.reward, newest.executed_action)

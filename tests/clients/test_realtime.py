@@ -19,6 +19,7 @@ from lamo.errors import (
     QueueFull,
     Unauthorized,
 )
+from lamo.wire import MAX_MISSED
 
 TICK_SECONDS, BUDGET_SECONDS = 0.02, 0.012
 SLACK_SECONDS = 0.1
@@ -274,6 +275,34 @@ def test_what_was_executed_instead_has_to_be_said(url, service):
         with pytest.raises(InvalidRequest, match="observation is not finite"):
             episode.act([float("nan")], 0.5, FALLBACK, within_seconds=0.0)
         assert episode.act(shown(1), 0.5, FALLBACK, within_seconds=5.0).step == 1
+
+
+def test_the_end_too_has_to_say_what_was_executed_though_the_answer_came_later(url, service):
+    with PolicyClient(url) as client, RealtimeEpisode(client.start()) as episode:
+        service.delay_seconds = 0.1
+        assert episode.act(shown(0), within_seconds=0.0) is None
+        while not episode.late:
+            time.sleep(0.01)
+        with pytest.raises(InvalidRequest, match="step 0 was not answered in time"):
+            episode.end(0.5, terminated=True)
+        episode.end(0.5, executed_action=FALLBACK, terminated=True)
+    [recorded] = service.episodes.values()
+    assert recorded.end["executed_action"] == FALLBACK
+
+
+def test_a_thread_that_is_catching_up_stops_when_it_is_told_to(link, service):
+    with PolicyClient(link.url) as client:
+        with RealtimeEpisode(client.start()) as episode:
+            link.go_away()
+            for step in range(8 * MAX_MISSED):
+                told = (0.5, FALLBACK) if step else ()
+                episode.act(shown(step), *told, within_seconds=0.0)
+            time.sleep(0.6)  # what was under way is given up
+            service.delay_seconds = 0.25  # of each of eight portions
+            link.come_back()
+            time.sleep(0.3)
+            began = time.monotonic()
+        assert time.monotonic() - began < 0.8
 
 
 def test_a_step_0_that_tells_of_one_before_is_refused_and_not_kept(url):
