@@ -60,8 +60,8 @@ class Access:
         """What a client was told, checked.
 
         Raises:
-            ConfigError: `url` is no HTTP address, the deadline is not positive, the encoding is none, the key holds
-                what no header can, or certificates are named for http.
+            ConfigError: `url` is no HTTP address or holds a password, the deadline is not positive, the encoding is
+                none, the key holds what no header can, or certificates are named for http.
         """
         if not deadline_seconds > 0:
             raise ConfigError(f"a deadline of {deadline_seconds} s is not positive")
@@ -120,8 +120,14 @@ def _checked_url(url: str) -> str:
         parsed = httpx.URL(url)
     except httpx.InvalidURL as error:
         raise ConfigError(f"url {url!r} is no address: {error}") from error
+    if parsed.userinfo:
+        raise ConfigError("the url holds a name or a password, which nothing would send: give an API key instead")
     if parsed.scheme not in ("http", "https") or not parsed.host:
         raise ConfigError(f"url {url!r} does not begin with http:// or https:// and a host")
+    if parsed.port is not None and not 0 < parsed.port < 65_536:
+        raise ConfigError(f"url {url!r} names port {parsed.port}, which is none")
+    if any(not 0 < len(label) < 64 for label in parsed.host.removesuffix(".").split(".")):
+        raise ConfigError(f"url {url!r} names a host of which a part is empty or longer than 63 characters")
     return url.rstrip("/")
 
 

@@ -47,6 +47,20 @@ def test_a_key_that_no_header_can_hold_is_refused_and_not_shown(kind, key):
     assert not key or key not in str(raised.value)
 
 
+@pytest.mark.parametrize("kind", [PolicyClient, AsyncPolicyClient])
+def test_a_password_in_the_address_is_refused_and_not_shown(kind):
+    with pytest.raises(ConfigError, match="give an API key instead") as raised:
+        kind("http://robot:hidden@localhost:8000")
+    assert "hidden" not in str(raised.value)
+
+
+@pytest.mark.parametrize("url", ["http://localhost:99999", f"http://{'a' * 64}.test", "http://a..test"])
+@pytest.mark.parametrize("kind", [PolicyClient, AsyncPolicyClient])
+def test_an_address_that_no_network_has_is_refused(kind, url):
+    with pytest.raises(ConfigError, match=re.escape(url)):
+        kind(url)
+
+
 def test_all_tries_of_a_call_are_one_trace_with_request_ids_of_their_own(connect, url, service):
     client = connect(url)
     service.refuse(Draining("shutting down"), times=2)
