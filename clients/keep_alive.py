@@ -77,7 +77,7 @@ class KeepAlive(httpx.AsyncBaseTransport):
         if connection.closed:
             connection.close()
         else:
-            idle.append(connection)
+            self._idle[origin].append(connection)  # the list may be another one by now
         return response
 
     async def _connect(self, origin: Origin) -> _Connection:

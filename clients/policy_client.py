@@ -130,7 +130,8 @@ class PolicyClient:
         """The next step of each of several episodes, in one request where they fit into one.
 
         Each stands alone: it is answered, sent again as a single act would be, or ends with the ServiceError
-        that `Episode.act` would raise; none of them takes the others along.
+        that `Episode.act` would raise; none of them takes the others along. Where they need several requests, each
+        of those has the deadline to itself.
 
         Raises:
             InvalidRequest: one of the steps cannot be sent; then none was.

@@ -73,6 +73,34 @@ def test_calls_one_after_another_share_a_connection():
     assert script.received[0].endswith(b"\r\n\r\nbody")
 
 
+def test_a_call_that_outlives_anothers_time_leaves_its_connection_to_the_next():
+    connections = 0
+
+    async def serve(reader, writer):
+        nonlocal connections
+        connections += 1
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while b"slow" in await read_request(reader):
+                await asyncio.sleep(0.3)
+                writer.write(OK)
+            await reader.read()  # nothing else is answered
+        writer.close()
+
+    async def run():
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with server, KeepAlive() as transport:
+            slow = asyncio.create_task(post(transport, f"{url}/slow"))
+            with pytest.raises(httpx.ReadTimeout):
+                await post(transport, f"{url}/never", seconds=0.1)
+            await slow
+            await post(transport, f"{url}/slow")
+        await asyncio.sleep(0.05)
+
+    asyncio.run(run())
+    assert connections == 2
+
+
 def test_calls_at_once_have_connections_of_their_own():
     script = Script(OK, OK, OK)
 
