@@ -149,7 +149,7 @@ async def test_a_service_that_comes_or_goes_answers_as_the_examples_say(serve, p
 
 
 @pytest.mark.parametrize(("refusal", "ask"), scenes.NOT_WHOLE, ids=lambda part: getattr(part, "name", None))
-def test_a_request_that_never_came_whole_is_answered_as_the_example_says(check, refusal, ask):
+async def test_a_request_that_never_came_whole_is_answered_as_the_example_says(check, refusal, ask):
     app = asgi_app(None, Metrics(), keys=None, lifespan=None, max_body_bytes=2048)
     headers, body = app.intake.refuse(refusal, None)
     told = json.loads(body)

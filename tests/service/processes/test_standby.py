@@ -36,7 +36,7 @@ def standby() -> Iterator[Standby]:
 
 async def hangs(child: Child) -> bool:
     try:
-        await asyncio.wait_for(child.silent(HANG_SECONDS), 3 * HANG_SECONDS)
+        await asyncio.wait_for(child.silent(HANG_SECONDS), 2 * HANG_SECONDS)
     except TimeoutError:
         return False
     finally:
