@@ -10,6 +10,7 @@ SECONDS ?= 300      # of fuzz
 MINUTES ?= 30       # of make soak
 SOAK   ?=           # options of make soak
 FAULTS ?=           # options of make faults
+TIMELESS = tests/lamo tests/training
 BIN    := $(VENV)/bin
 CORES   = $(shell $(PYTHON) -c 'import os; print(os.cpu_count())')
 
@@ -36,11 +37,11 @@ demo: setup           ## Data, training, merge, service, evaluation over HTTP: e
 own-task: setup       ## A machine's CSV log, a policy without a simulator, the machine driven by it; see examples/own_task
 	$(BIN)/python -m examples.own_task.run $(OWN)
 
-test: setup           ## Run the tests
-	$(BIN)/python -m pytest
+test: setup           ## Run the tests: side by side those in which no time is measured, then the others
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 $(TIMELESS)
+	$(BIN)/python -m pytest $(TIMELESS:%=--ignore=%)
 
-check: lint types     ## Everything a commit must pass
-	$(BIN)/python -m pytest -q
+check: lint types test ## Everything a commit must pass
 
 faults: setup         ## Kill, cut, pause, repeat: the fault matrix on this machine; fails if a step is lost, doubled or another
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.matrix $(FAULTS)
