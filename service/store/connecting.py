@@ -101,6 +101,14 @@ async def exchange(redis: Redis, commands: Sequence[Arguments]) -> list[Any]:
     return answers
 
 
+async def leave_idle(redis: Redis) -> None:
+    """Close the connections that lie idle, after one on which Redis did not answer in time.
+
+    What silenced that one, a firewall that forgot or a cable, has mostly silenced all: each would cost as much.
+    """
+    await redis.connection_pool.disconnect(inuse_connections=False)
+
+
 class _Packing:
     """Commands packed by hiredis, which redis-py asks to read answers only: a tenth of a commit's time."""
 

@@ -10,10 +10,11 @@ from typing import Any
 
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from lamo.errors import StoreUnavailable
 from service.metrics import Metrics
-from service.store.connecting import Connecting, exchange
+from service.store.connecting import Connecting, exchange, leave_idle
 from service.store.scripts import Arguments, Call
 from service.store.unavailable import RETRY_AFTER_MS, unavailable
 
@@ -65,8 +66,12 @@ class Store:
             raise StoreUnavailable("the episode store is not open", retry_after_ms=RETRY_AFTER_MS)
         with self._named_errors():
             # The library's own timeouts hold for each of its tries: connecting, greeting, connecting again.
-            async with asyncio.timeout(self.timeout_seconds):
-                answers = await exchange(self._redis, commands)
+            try:
+                async with asyncio.timeout(self.timeout_seconds):
+                    answers = await exchange(self._redis, commands)
+            except (TimeoutError, RedisTimeoutError):
+                await leave_idle(self._redis)
+                raise
         self.metrics.redis_up.set(1)
         return answers
 

@@ -9,11 +9,12 @@ from typing import Any
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from lamo.errors import StoreUnavailable
 from service.metrics import Metrics
 from service.store.cluster_url import ClusterUrl
-from service.store.connecting import Connecting, exchange
+from service.store.connecting import Connecting, exchange, leave_idle
 from service.store.scripts import Arguments
 from service.store.slots import READ_SLOTS, Address, Slots
 from service.store.unavailable import unavailable
@@ -44,6 +45,8 @@ class ClusterNode:
             async with asyncio.timeout_at(until):
                 answers = await exchange(self.redis, commands)
         except (RedisError, OSError, TimeoutError) as error:
+            if isinstance(error, (TimeoutError, RedisTimeoutError)):
+                await leave_idle(self.redis)
             self.failure = unavailable(error)
             return [self.failure] * len(commands)
         self.failure = None
